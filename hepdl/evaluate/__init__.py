@@ -1,0 +1,3 @@
+"""Numbers from scores, on numpy arrays: no torch, no files."""
+
+from __future__ import annotations

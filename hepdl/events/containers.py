@@ -1,0 +1,185 @@
+"""Events in memory: flat tensors with offsets, never padded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+__all__ = ["Events", "Jagged", "JetTrees", "gather_rows"]
+
+
+def gather_rows(offsets: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the rows of the chosen entries of a jagged array, and their new offsets.
+
+    Args:
+        offsets: First row of each entry, and the number of rows at the end.
+        index: The entries wanted, in the order wanted.
+
+    Shapes:
+        offsets ``(n_events + 1,)``, index ``(n_taken,)`` → rows ``(n_rows_taken,)``,
+        new offsets ``(n_taken + 1,)``; all int64, on one device.
+
+    >>> rows, new = gather_rows(torch.tensor([0, 2, 2, 5]), torch.tensor([2, 0]))
+    >>> rows.tolist(), new.tolist()
+    ([2, 3, 4, 0, 1], [0, 3, 5])
+    """
+    starts = offsets[index]
+    counts = offsets[index + 1] - starts
+    new_offsets = torch.zeros(len(index) + 1, dtype=torch.int64, device=offsets.device)
+    torch.cumsum(counts, 0, out=new_offsets[1:])
+    shift = torch.repeat_interleave(starts - new_offsets[:-1], counts)
+    return torch.arange(len(shift), device=offsets.device) + shift, new_offsets
+
+
+@dataclass(frozen=True)
+class Jagged:
+    """A collection with a varying number of rows per event.
+
+    Attributes:
+        values: All rows of all events, one after the other, ``(n_rows, n_columns)`` float32.
+        offsets: First row of each event, ``(n_events + 1,)`` int64.
+        columns: Name of each column.
+    """
+
+    values: Tensor
+    offsets: Tensor
+    columns: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def counts(self) -> Tensor:
+        """Number of rows of each event, ``(n_events,)``."""
+        return self.offsets.diff()
+
+    def take(self, index: Tensor) -> Jagged:
+        """Return the chosen events, in the order of ``index``."""
+        rows, offsets = gather_rows(self.offsets, index)
+        return Jagged(self.values[rows], offsets, self.columns)
+
+    def to(self, device: torch.device | str) -> Jagged:
+        """Return the same collection on ``device``."""
+        return Jagged(self.values.to(device), self.offsets.to(device), self.columns)
+
+
+@dataclass(frozen=True)
+class JetTrees:
+    """The binary clustering history of each jet, nodes in breadth-first order.
+
+    Within a jet the root comes first and each level follows the one above it: the children of
+    the k-th inner node of a level are the nodes 2k and 2k + 1 of the next level, the one of larger
+    transverse momentum first. So the order, ``depth`` and ``is_inner`` are the whole tree.
+
+    Attributes:
+        features: Features of each node, ``(n_nodes, n_features)`` float32.
+        depth: Distance of each node from its root, ``(n_nodes,)`` int64.
+        is_inner: True for nodes with two children, ``(n_nodes,)``.
+        offsets: First node of each jet, ``(n_jets + 1,)`` int64.
+    """
+
+    features: Tensor
+    depth: Tensor
+    is_inner: Tensor
+    offsets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def take(self, index: Tensor) -> JetTrees:
+        """Return the chosen jets, in the order of ``index``."""
+        rows, offsets = gather_rows(self.offsets, index)
+        return JetTrees(self.features[rows], self.depth[rows], self.is_inner[rows], offsets)
+
+    def to(self, device: torch.device | str) -> JetTrees:
+        """Return the same trees on ``device``."""
+        return JetTrees(
+            self.features.to(device),
+            self.depth.to(device),
+            self.is_inner.to(device),
+            self.offsets.to(device),
+        )
+
+
+@dataclass(frozen=True)
+class Events:
+    """A table of entries (jets or events): what every model, loss and loop works on.
+
+    Attributes:
+        event_number: ``(n_events,)`` int64. Never goes through floating point.
+        run_number: ``(n_events,)`` int64.
+        process: Index into ``process_names``, ``(n_events,)`` int64.
+        label: 1 for signal, 0 for background, ``(n_events,)`` int64.
+        event_weight: The weight to be used with these events, ``(n_events,)`` float32; may be
+            negative. Which weight it is (training or physical) is the caller's choice:
+            see ``with_event_weight``.
+        flat: One number per entry and feature, ``(n_events, n_features)`` float32.
+        feature_names: Name of each column of ``flat``.
+        nuisance: ``(n_events, n_nuisances)`` float32.
+        nuisance_names: Name of each column of ``nuisance``.
+        collections: Jagged collections by name, e.g. the constituents of the jets.
+        observers: Columns that ride along for plots and working points, by name, ``(n_events,)``.
+        jet_trees: The clustering history of each entry, or None.
+        process_names: Name of each process.
+    """
+
+    event_number: Tensor
+    run_number: Tensor
+    process: Tensor
+    label: Tensor
+    event_weight: Tensor
+    flat: Tensor
+    feature_names: tuple[str, ...]
+    nuisance: Tensor
+    nuisance_names: tuple[str, ...] = ()
+    collections: Mapping[str, Jagged] = field(default_factory=dict)
+    observers: Mapping[str, Tensor] = field(default_factory=dict)
+    jet_trees: JetTrees | None = None
+    process_names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.event_number)
+
+    @property
+    def device(self) -> torch.device:
+        """The device that holds the events."""
+        return self.event_number.device
+
+    def take(self, index: Tensor) -> Events:
+        """Return the chosen events, in the order of ``index`` (int64 positions)."""
+        return replace(
+            self,
+            event_number=self.event_number[index],
+            run_number=self.run_number[index],
+            process=self.process[index],
+            label=self.label[index],
+            event_weight=self.event_weight[index],
+            flat=self.flat[index],
+            nuisance=self.nuisance[index],
+            collections={name: rows.take(index) for name, rows in self.collections.items()},
+            observers={name: column[index] for name, column in self.observers.items()},
+            jet_trees=None if self.jet_trees is None else self.jet_trees.take(index),
+        )
+
+    def to(self, device: torch.device | str) -> Events:
+        """Return the same events on ``device``."""
+        return replace(
+            self,
+            event_number=self.event_number.to(device),
+            run_number=self.run_number.to(device),
+            process=self.process.to(device),
+            label=self.label.to(device),
+            event_weight=self.event_weight.to(device),
+            flat=self.flat.to(device),
+            nuisance=self.nuisance.to(device),
+            collections={name: rows.to(device) for name, rows in self.collections.items()},
+            observers={name: column.to(device) for name, column in self.observers.items()},
+            jet_trees=None if self.jet_trees is None else self.jet_trees.to(device),
+        )
+
+    def with_event_weight(self, event_weight: Tensor) -> Events:
+        """Return the same events with another weight, ``(n_events,)``."""
+        return replace(self, event_weight=event_weight.to(torch.float32))

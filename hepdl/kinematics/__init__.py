@@ -1,0 +1,3 @@
+"""Four-vectors, angles, jet clustering and its history: pure functions on numpy arrays."""
+
+from __future__ import annotations

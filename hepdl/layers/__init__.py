@@ -1,0 +1,3 @@
+"""Building blocks of networks."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Where data come from when the user has none."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""The record of a run: the only door to MLflow."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""The loops, one file each."""
+
+from __future__ import annotations

@@ -18,12 +18,12 @@ Reference:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import chi2
 
 from hepdl.evaluate.inputs.scored import ScoredEvents, check_efficiencies, check_scored
 
@@ -199,7 +199,7 @@ def rejection_lower_bound(
     n_effective = (
         float(np.count_nonzero(is_background)) if weights is None else effective_number(weights)
     )
-    return n_effective / (0.5 * float(chi2.ppf(confidence, 2)))
+    return n_effective / -math.log1p(-confidence)
 
 
 def effective_number(event_weight: npt.ArrayLike) -> float:
@@ -227,4 +227,5 @@ def _curve(events: ScoredEvents) -> RocCurve:
 def _efficiency(weights: Floats, order: npt.NDArray[np.intp], last: npt.NDArray[np.intp]) -> Floats:
     """Cumulate signed weights from the highest score on, read at the last event of each score."""
     cumulated = np.cumsum(weights[order])[last]
-    return np.append(0.0, cumulated) / cumulated[-1]
+    efficiency: Floats = np.append(0.0, cumulated) / cumulated[-1]
+    return efficiency

@@ -134,4 +134,5 @@ def _check_label(label: npt.ArrayLike, n_events: int) -> npt.NDArray[np.bool_]:
         first = int(np.flatnonzero(other)[0])
         message = f"label {values[first]} at entry {first} is neither 1 (signal) nor 0 (background)"
         raise DataError(message)
-    return values == 1
+    is_signal: npt.NDArray[np.bool_] = values == 1
+    return is_signal

@@ -1,0 +1,50 @@
+"""Scores of a fitted model, networks and boosted trees alike."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from hepdl.events import Events
+from hepdl.models import Network, Trees
+from hepdl.train.state.device import device_of
+
+__all__ = ["predict_logits", "predict_scores"]
+
+
+def predict_logits(network: Network, events: Events, *, minibatch_size: int) -> Tensor:
+    """Return the logits in evaluation mode; the network is left in the mode it was in.
+
+    Shapes:
+        Returns ``(n_events,)`` on the device of the network.
+    """
+    module = cast("nn.Module", network)
+    device = device_of(module)
+    was_training = module.training
+    module.eval()
+    logits = []
+    with torch.no_grad():
+        for start in range(0, len(events), minibatch_size):
+            stop = min(start + minibatch_size, len(events))
+            minibatch = events.take(torch.arange(start, stop, device=events.device)).to(device)
+            logits.append(module(*network.prepare(minibatch)))
+    module.train(was_training)
+    return torch.cat(logits) if logits else torch.zeros(0, device=device)
+
+
+def predict_scores(
+    model: Network | Trees, events: Events, *, minibatch_size: int = 4096
+) -> npt.NDArray[np.float32]:
+    """Return the score of each event, in [0, 1], larger for signal.
+
+    Shapes:
+        Returns ``(n_events,)``.
+    """
+    if isinstance(model, Trees):
+        return model.scores(events)
+    logits = predict_logits(model, events, minibatch_size=minibatch_size)
+    return np.asarray(torch.sigmoid(logits.double()).cpu().numpy(), dtype=np.float32)

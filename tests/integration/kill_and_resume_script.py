@@ -1,0 +1,128 @@
+"""Fit a tiny model on synthetic events; run by test_kill_and_resume.py in processes of their own.
+
+Usage: kill_and_resume_script.py FOLDER CASE [STOP_AT_STEP]
+With a step to stop at, the process writes FOLDER/ready there and waits for the signal to come.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from hepdl.errors import HepdlError
+from hepdl.events import Events, Inputs
+from hepdl.losses.binary_cross_entropy import BinaryCrossEntropy
+from hepdl.losses.gradient_reversal import GradientReversal
+from hepdl.train import CheckpointFolder, StepView, StopRequest, TrainOptions
+from hepdl.train.supervised import fit
+
+
+class TinyNetwork(nn.Module):
+    """Dropout and batch norm, the two that make an inexact resume visible."""
+
+    inputs = Inputs(features=("a", "b", "c"))
+
+    def __init__(self, *, dropout: float, batch_norm: bool) -> None:
+        super().__init__()
+        norm: nn.Module = nn.BatchNorm1d(8) if batch_norm else nn.Identity()
+        self.stack = nn.Sequential(
+            nn.Linear(3, 8), norm, nn.ReLU(), nn.Dropout(dropout), nn.Linear(8, 1)
+        )
+
+    def prepare(self, events: Events) -> tuple[Tensor, ...]:
+        return (events.flat,)
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        return self.stack(tensors[0])[:, 0]
+
+
+CASES: dict[str, dict] = {
+    "plain": {},
+    "dropout": {"dropout": 0.3},
+    "batch_norm": {"batch_norm": True},
+    "everything": {"dropout": 0.3, "batch_norm": True, "adversary": True, "optimizer": "adamw"},
+    "cosine": {"schedule": "cosine", "dropout": 0.3, "optimizer": "sgd", "clip_norm": 0.5},
+    "early_stopping": {"patience": 1, "dropout": 0.3},
+}
+N_EVENTS, MINIBATCH, EPOCHS = 1000, 64, 4
+STEPS_PER_EPOCH = -(-N_EVENTS // MINIBATCH)
+
+
+def synthetic_events(n: int, seed: int) -> Events:
+    generator = torch.Generator().manual_seed(seed)
+    label = torch.arange(n) % 2
+    flat = torch.randn(n, 3, generator=generator) + label[:, None] * 0.7
+    weight = 0.5 + torch.rand(n, generator=generator)
+    weight[::17] *= -0.3
+    return Events(
+        event_number=torch.arange(n),
+        run_number=torch.ones(n, dtype=torch.int64),
+        process=label,
+        label=label,
+        event_weight=weight,
+        flat=flat,
+        feature_names=("a", "b", "c"),
+        nuisance=flat[:, :1] + 0.5 * torch.randn(n, 1, generator=generator),
+        nuisance_names=("mass",),
+    )
+
+
+def sha256_of(network: nn.Module) -> str:
+    parameters = network.state_dict().values()
+    return hashlib.sha256(b"".join(v.numpy().tobytes() for v in parameters)).hexdigest()
+
+
+def run(folder: Path, case: str, *, resume: bool, pause_at: int | None = None) -> str:
+    settings = dict(CASES[case])
+    torch.manual_seed(1)
+    network = TinyNetwork(
+        dropout=settings.pop("dropout", 0.0), batch_norm=settings.pop("batch_norm", False)
+    )
+    adversary = settings.pop("adversary", False)
+    penalty = GradientReversal(nuisances=["mass"], warm_up=1, n_bins=4) if adversary else None
+    options = TrainOptions(
+        epochs=EPOCHS, minibatch_size=MINIBATCH, seed=3, deterministic=True, **settings
+    )
+
+    def pause(view: StepView) -> None:
+        if view.step == pause_at:
+            (folder / "ready").touch()
+            # Until the signal has come; a SIGKILL ends it here. At most two minutes.
+            for _ in range(12_000):
+                if stop.is_requested:
+                    return
+                time.sleep(0.01)
+
+    with StopRequest() as stop:
+        result = fit(
+            network,
+            synthetic_events(N_EVENTS, 1),
+            synthetic_events(400, 2),
+            options=options,
+            loss=BinaryCrossEntropy(),
+            decorrelation=penalty,
+            observe=lambda values, epoch: None,
+            hooks=[pause],
+            checkpoint=CheckpointFolder(folder / "checkpoints"),
+            resume=resume,
+            stop=stop,
+        )
+    kept = [[entry["train_loss"], entry["validation_auc"]] for entry in result.history]
+    return json.dumps({"sha256": sha256_of(network), "best": result.best_epoch, "history": kept})
+
+
+if __name__ == "__main__":
+    try:
+        pause_at = int(sys.argv[3]) if len(sys.argv) > 3 else None
+        sys.stdout.write(run(Path(sys.argv[1]), sys.argv[2], resume=True, pause_at=pause_at))
+    except HepdlError as error:
+        sys.stderr.write(str(error))
+        sys.stderr.flush()
+        os._exit(error.exit_status)

@@ -11,7 +11,7 @@ from torch import Tensor
 from hepdl.errors import ConfigError
 from hepdl.events import Events
 
-__all__ = ["data_fingerprint", "refuse_difference"]
+__all__ = ["data_fingerprint", "describe", "refuse_difference"]
 
 
 def data_fingerprint(events: Events) -> str:
@@ -34,6 +34,23 @@ def _columns(events: Events) -> Iterator[tuple[str, Tensor]]:
     if events.jet_trees is not None:
         for name in ("features", "depth", "is_inner", "offsets"):
             yield f"jet_trees {name}", getattr(events.jet_trees, name)
+
+
+def describe(part: object) -> str:
+    """Return a text that tells two parts with different options apart, the same in each process.
+
+    The part's own ``repr`` if it has one, else its public attributes that are plain values.
+    """
+    if type(part).__repr__ is not object.__repr__:
+        return repr(part)
+    plain = (bool, int, float, str, tuple, list, type(None))
+    values = {
+        key: value
+        for key, value in vars(part).items()
+        if not key.startswith("_") and isinstance(value, plain)
+    }
+    shown = ", ".join(f"{key}={value!r}" for key, value in sorted(values.items()))
+    return f"{type(part).__name__}({shown})"
 
 
 def refuse_difference(stored: Mapping[str, Any], now: Mapping[str, Any], *, where: str) -> None:

@@ -44,7 +44,7 @@ def predict_scores(
     Shapes:
         Returns ``(n_events,)``.
     """
-    if isinstance(model, Trees):
-        return model.scores(events)
-    logits = predict_logits(model, events, minibatch_size=minibatch_size)
+    if not isinstance(model, nn.Module):
+        return cast("Trees", model).scores(events)
+    logits = predict_logits(cast("Network", model), events, minibatch_size=minibatch_size)
     return np.asarray(torch.sigmoid(logits.double()).cpu().numpy(), dtype=np.float32)

@@ -14,7 +14,7 @@ from hepdl.losses import Loss, Penalty
 from hepdl.models import Network
 from hepdl.train.state.decorrelator import Decorrelator
 from hepdl.train.state.device import device_of
-from hepdl.train.state.identity import data_fingerprint
+from hepdl.train.state.identity import data_fingerprint, describe
 from hepdl.train.state.optimizers import make_optimizer, make_schedule
 from hepdl.train.state.options import TrainOptions
 from hepdl.train.state.progress import Progress
@@ -95,9 +95,9 @@ def identity_of(
         settings["device"] = device_of(state.network).type
     decorrelator = state.decorrelator
     return settings | {
-        "model": repr(state.network),
-        "loss": repr(loss),
-        "decorrelation": "none" if decorrelator is None else repr(decorrelator.module),
+        "model": describe(state.network),
+        "loss": describe(loss),
+        "decorrelation": "none" if decorrelator is None else describe(decorrelator.module),
         "training data": data_fingerprint(train),
         "validation data": data_fingerprint(validation),
     }

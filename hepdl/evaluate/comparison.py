@@ -123,13 +123,19 @@ def compare_models(first: Sequence[Ranking], second: Sequence[Ranking]) -> list[
         model is better. ``exp(value)`` is the ratio of the rejections.
 
     Raises:
-        DataError: A model has no seed, or the working points or replicas differ.
+        DataError: A model has no seed, or the working points or bootstraps differ.
     """
     points = {tuple(ranking.signal_efficiencies) for ranking in (*first, *second)}
     if len(points) != 1:
         message = (
             f"{len(points)} different sets of working points among {len(first)} and {len(second)} "
             "rankings; compare rankings with the same signal_efficiencies, at least one a model"
+        )
+        raise DataError(message)
+    if len({ranking.fingerprint for ranking in (*first, *second)}) != 1:
+        message = (
+            "the rankings come from bootstraps of different events or seeds; a paired difference "
+            "needs the same events and the same Bootstrap for every model and seed"
         )
         raise DataError(message)
     found = [difference("auc", _areas(first), _areas(second))]

@@ -68,6 +68,11 @@ class Bootstrap:
     def __len__(self) -> int:
         return len(self.keys)
 
+    @property
+    def fingerprint(self) -> int:
+        """A number that two bootstraps share if they draw the same groups, in any order."""
+        return int(self.keys.sum(dtype=np.uint64))
+
     def take(self, index: npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> Bootstrap:
         """Return the bootstrap of some of the events; their multiplicities stay the same."""
         return Bootstrap(np.asarray(self.groups)[index], self.n_replicas, self.seed)

@@ -32,6 +32,7 @@ class Ranking:
         rejection_lower_bound: What no passing background would still exclude at 68 %.
         ks: Largest distance between signal and background efficiency.
         ks_replicas: That distance in each replica.
+        fingerprint: That of the bootstrap; only rankings that share it can be paired.
 
     Shapes:
         auc_replicas, ks_replicas: ``(n_replicas,)``;
@@ -47,6 +48,7 @@ class Ranking:
     rejection_lower_bound: float
     ks: float
     ks_replicas: Floats
+    fingerprint: int
 
     def auc_interval(self) -> Interval:
         """Return the area with its 68 % interval."""
@@ -116,6 +118,7 @@ def rank(
         rejection_lower_bound=rejection_lower_bound(events.is_signal, events.event_weight),
         ks=float(np.max(np.abs(curve.signal_efficiency - curve.background_efficiency))),
         ks_replicas=distances,
+        fingerprint=bootstrap.fingerprint,
     )
 
 

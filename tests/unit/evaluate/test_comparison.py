@@ -114,5 +114,12 @@ def test_rankings_that_cannot_be_paired_are_refused(rankings):
     other = rank([1, 0], [1, 0], bootstrap=Bootstrap(np.arange(2)), signal_efficiencies=(0.4,))
     with pytest.raises(DataError, match="2 different sets of working points"):
         compare_models(rankings["good"], [other])
+    rng = np.random.default_rng(0)
+    scores, same = rng.normal(size=4000), {"n_replicas": 150}
+    unpaired = [
+        rank(np.arange(4000) % 2, scores, bootstrap=Bootstrap(np.arange(4000), seed=1, **same))
+    ]
+    with pytest.raises(DataError, match="bootstraps of different events or seeds"):
+        compare_models(rankings["good"], unpaired)
     with pytest.raises(DataError, match="4 and 5 replicas"):
         difference("x", (np.ones(1), np.ones((1, 4))), (np.ones(1), np.ones((1, 5))))

@@ -93,8 +93,7 @@ def fit(
 def _identity(
     model: Trees, train: Events, validation: Events, options: TrainOptions
 ) -> dict[str, Any]:
-    return {
-        "model": describe(model),
+    return describe(model) | {
         "train.seed": options.seed,
         "training data": data_fingerprint(train),
         "validation data": data_fingerprint(validation),

@@ -11,7 +11,9 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +22,8 @@ from hepdl.errors import HepdlError
 from hepdl.events import Events, Inputs
 from hepdl.losses.binary_cross_entropy import BinaryCrossEntropy
 from hepdl.losses.gradient_reversal import GradientReversal
-from hepdl.train import CheckpointFolder, StepView, StopRequest, TrainOptions
+from hepdl.models.boosted_trees import BoostedTrees
+from hepdl.train import CheckpointFolder, FitResult, StepView, StopRequest, TrainOptions, boosted
 from hepdl.train.supervised import fit
 
 
@@ -53,6 +56,13 @@ CASES: dict[str, dict] = {
 }
 N_EVENTS, MINIBATCH, EPOCHS = 1000, 64, 4
 STEPS_PER_EPOCH = -(-N_EVENTS // MINIBATCH)
+TREES: dict[str, dict] = {
+    "boosted": {},
+    "boosted_sampled": {"subsample": 0.7, "colsample_bytree": 0.7},
+    "boosted_early_stopping": {"early_stopping_rounds": 20, "learning_rate": 0.3},
+}
+# The trees write a checkpoint every 25 rounds.
+N_ROUNDS = 70
 
 
 def synthetic_events(n: int, seed: int) -> Events:
@@ -80,19 +90,10 @@ def sha256_of(network: nn.Module) -> str:
 
 
 def run(folder: Path, case: str, *, resume: bool, pause_at: int | None = None) -> str:
-    settings = dict(CASES[case])
-    torch.manual_seed(1)
-    network = TinyNetwork(
-        dropout=settings.pop("dropout", 0.0), batch_norm=settings.pop("batch_norm", False)
-    )
-    adversary = settings.pop("adversary", False)
-    penalty = GradientReversal(nuisances=["mass"], warm_up=1, n_bins=4) if adversary else None
-    options = TrainOptions(
-        epochs=EPOCHS, minibatch_size=MINIBATCH, seed=3, deterministic=True, **settings
-    )
+    checkpoint = CheckpointFolder(folder / "checkpoints")
 
-    def pause(view: StepView) -> None:
-        if view.step == pause_at:
+    def pause(step: int) -> None:
+        if step == pause_at:
             (folder / "ready").touch()
             # Until the signal has come; a SIGKILL ends it here. At most two minutes.
             for _ in range(12_000):
@@ -101,21 +102,74 @@ def run(folder: Path, case: str, *, resume: bool, pause_at: int | None = None) -
                 time.sleep(0.01)
 
     with StopRequest() as stop:
-        result = fit(
-            network,
-            synthetic_events(N_EVENTS, 1),
-            synthetic_events(400, 2),
-            options=options,
-            loss=BinaryCrossEntropy(),
-            decorrelation=penalty,
-            observe=lambda values, epoch: None,
-            hooks=[pause],
-            checkpoint=CheckpointFolder(folder / "checkpoints"),
-            resume=resume,
-            stop=stop,
-        )
+        train, validation = synthetic_events(N_EVENTS, 1), synthetic_events(400, 2)
+        options = {"checkpoint": checkpoint, "resume": resume, "stop": stop}
+        if case in TREES:
+            return run_trees(case, train, validation, pause, options, folder)
+        return run_network(case, train, validation, pause, options)
+
+
+def run_trees(
+    case: str,
+    train: Events,
+    validation: Events,
+    pause: Callable[[int], None],
+    options: dict[str, Any],
+    folder: Path,
+) -> str:
+    trees = BoostedTrees(
+        ["a", "b", "c"], **{"n_rounds": N_ROUNDS, "early_stopping_rounds": None} | TREES[case]
+    )
+    result = boosted.fit(
+        trees,
+        train,
+        validation,
+        options=TrainOptions(deterministic=True, seed=3),
+        observe=lambda values, number: pause(number),
+        **options,
+    )
+    trees.save(folder / "trees")
+    content = b"".join(path.read_bytes() for path in sorted((folder / "trees").iterdir()))
+    return summary(hashlib.sha256(content).hexdigest(), result)
+
+
+def run_network(
+    case: str,
+    train: Events,
+    validation: Events,
+    pause: Callable[[int], None],
+    options: dict[str, Any],
+) -> str:
+    settings = dict(CASES[case])
+    torch.manual_seed(1)
+    network = TinyNetwork(
+        dropout=settings.pop("dropout", 0.0), batch_norm=settings.pop("batch_norm", False)
+    )
+    adversary = settings.pop("adversary", False)
+    penalty = GradientReversal(nuisances=["mass"], warm_up=1, n_bins=4) if adversary else None
+
+    def hook(view: StepView) -> None:
+        pause(view.step)
+
+    result = fit(
+        network,
+        train,
+        validation,
+        options=TrainOptions(
+            epochs=EPOCHS, minibatch_size=MINIBATCH, seed=3, deterministic=True, **settings
+        ),
+        loss=BinaryCrossEntropy(),
+        decorrelation=penalty,
+        observe=lambda values, epoch: None,
+        hooks=[hook],
+        **options,
+    )
+    return summary(sha256_of(network), result)
+
+
+def summary(sha256: str, result: FitResult) -> str:
     kept = [[entry["train_loss"], entry["validation_auc"]] for entry in result.history]
-    return json.dumps({"sha256": sha256_of(network), "best": result.best_epoch, "history": kept})
+    return json.dumps({"sha256": sha256, "best": result.best_epoch, "history": kept})
 
 
 if __name__ == "__main__":

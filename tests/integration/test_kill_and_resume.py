@@ -65,6 +65,28 @@ def test_sigkill_in_the_middle_of_an_epoch_loses_nothing_but_that_epoch(tmp_path
     assert printed == uninterrupted(tmp_path, "everything")
 
 
+def test_boosted_trees_killed_between_two_checkpoints_end_in_the_same_trees(
+    tmp_path: Path,
+) -> None:
+    printed, status, _ = interrupted(tmp_path, "boosted_sampled", signal.SIGKILL, 60)
+    assert status == -signal.SIGKILL
+    assert printed == uninterrupted(tmp_path, "boosted_sampled")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("case", sorted(script.TREES))
+@pytest.mark.parametrize("round_", [0, 30])
+def test_boosted_trees_survive_every_signal(
+    tmp_path: Path, case: str, number: signal.Signals, round_: int
+) -> None:
+    printed, status, message = interrupted(tmp_path, case, number, round_)
+    if number != signal.SIGKILL:
+        assert status == 85
+        assert f"stopped by {number.name} after round {round_}" in message
+    assert printed == uninterrupted(tmp_path, case)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1])
 @pytest.mark.parametrize("case", sorted(script.CASES))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hepdl.errors import ConfigError
 from hepdl.events import Events
+from hepdl.models import Network, Trees
 
 __all__ = ["data_fingerprint", "describe", "refuse_difference"]
 
@@ -36,21 +37,27 @@ def _columns(events: Events) -> Iterator[tuple[str, Tensor]]:
             yield f"jet_trees {name}", getattr(events.jet_trees, name)
 
 
-def describe(part: object) -> str:
-    """Return a text that tells two parts with different options apart, the same in each process.
+def describe(model: Network | Trees) -> dict[str, str]:
+    """Return texts that tell two models with other options apart, the same in each process.
 
-    The part's own ``repr`` if it has one, else its public attributes that are plain values.
+    They are the model's own ``repr`` if it has one, its inputs, and its public attributes that are
+    plain values.
     """
-    if type(part).__repr__ is not object.__repr__:
-        return repr(part)
-    plain = (bool, int, float, str, tuple, list, type(None))
-    values = {
+    has_repr = type(model).__repr__ is not object.__repr__
+    plain = (bool, int, float, str, tuple, list, dict, type(None))
+    # Two public attributes are no options: torch's mode of a network, and what a fit left behind.
+    attributes = {
         key: value
-        for key, value in vars(part).items()
-        if not key.startswith("_") and isinstance(value, plain)
+        for key, value in sorted(vars(model).items())
+        if isinstance(value, plain)
+        and not key.startswith("_")
+        and key not in ("training", "history")
     }
-    shown = ", ".join(f"{key}={value!r}" for key, value in sorted(values.items()))
-    return f"{type(part).__name__}({shown})"
+    return {
+        "model": repr(model) if has_repr else type(model).__name__,
+        "model inputs": repr(model.inputs),
+        "model options": ", ".join(f"{key}={value!r}" for key, value in attributes.items()),
+    }
 
 
 def refuse_difference(stored: Mapping[str, Any], now: Mapping[str, Any], *, where: str) -> None:

@@ -94,10 +94,14 @@ def identity_of(
         settings["threads"] = torch.get_num_threads()
         settings["device"] = device_of(state.network).type
     decorrelator = state.decorrelator
-    return settings | {
-        "model": describe(state.network),
-        "loss": describe(loss),
-        "decorrelation": "none" if decorrelator is None else describe(decorrelator.module),
-        "training data": data_fingerprint(train),
-        "validation data": data_fingerprint(validation),
-    }
+    model = describe(cast("Network", state.network))
+    return (
+        settings
+        | model
+        | {
+            "loss": repr(loss),
+            "decorrelation": "none" if decorrelator is None else repr(decorrelator.module),
+            "training data": data_fingerprint(train),
+            "validation data": data_fingerprint(validation),
+        }
+    )

@@ -141,7 +141,7 @@ def test_a_fresh_start_forgets_an_older_checkpoint(events: Make, tmp_path: Path)
 def test_a_resume_of_another_fit_is_refused_by_name(events: Make, tmp_path: Path) -> None:
     folder = CheckpointFolder(tmp_path)
     run(CountingTrees(), events, checkpoint=folder)
-    with pytest.raises(ConfigError, match=r"model: .*n_rounds=6.*n_rounds=7"):
+    with pytest.raises(ConfigError, match=r"model options: .*n_rounds=6.*n_rounds=7"):
         run(CountingTrees(7), events, checkpoint=folder, resume=True)
     with pytest.raises(ConfigError, match=r"train\.seed: the checkpoint has 0, now it is 4"):
         run(CountingTrees(), events, checkpoint=folder, resume=True, options={"seed": 4})

@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 from hepdl.events.containers import Events, Jagged, JetTrees, gather_rows
+from hepdl.events.features import flat_features, select_features
 from hepdl.events.inputs import Inputs, TreeInputs
 
-__all__ = ["Events", "Inputs", "Jagged", "JetTrees", "TreeInputs", "gather_rows"]
+__all__ = [
+    "Events",
+    "Inputs",
+    "Jagged",
+    "JetTrees",
+    "TreeInputs",
+    "flat_features",
+    "gather_rows",
+    "select_features",
+]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hepdl.events import Events, Inputs
 
-__all__ = ["Network", "Trees"]
+__all__ = ["Network", "Observe", "RoundCheckpoint", "Trees"]
 
 Observe = Callable[[dict[str, float], int], None]
 
@@ -39,9 +39,19 @@ class Network(Protocol):
         """Return the logits, ``(n_events,)``."""
 
 
+class RoundCheckpoint(Protocol):
+    """Keeps the last complete state of a fit: numbers, strings, lists, dicts and tensors."""
+
+    def load(self) -> dict[str, Any] | None:
+        """Return the last complete state, or None if there is none."""
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the state, so that a crash leaves the old one or the new one, whole."""
+
+
 @runtime_checkable
 class Trees(Protocol):
-    """Boosted trees; ``fit`` may continue from ``checkpoint`` and writes it as it goes."""
+    """Boosted trees: ``fit`` them, take their ``scores``, ``save`` and ``load`` them."""
 
     inputs: Inputs
 
@@ -53,8 +63,34 @@ class Trees(Protocol):
         seed: int,
         observe: Observe,
         n_threads: int | None = None,
+        checkpoint: RoundCheckpoint | None = None,
+        stop: Callable[[], bool] | None = None,
     ) -> None:
-        """Fit on ``train``, stop early on ``validation``; both weighted by ``event_weight``."""
+        """Fit on ``train``, stop early on ``validation``; both weighted by ``event_weight``.
+
+        Args:
+            train: What the trees are grown on.
+            validation: Chooses the number of trees.
+            seed: Of everything that is random.
+            observe: Called after each round with ``train_loss``, ``validation_loss`` and
+                ``validation_auc``.
+            n_threads: None for all cores.
+            checkpoint: Written every few rounds; a fit that finds a state in it continues from
+                there and ends in the same trees. Whether that state belongs to the same fit is
+                for the caller to know.
+            stop: Asked after each round; when True, the state is written and the fit ends.
+
+        Raises:
+            StoppedError: ``stop`` asked for it.
+        """
+
+    @property
+    def best_round(self) -> int:
+        """The last round that ``scores`` uses."""
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of fitted numbers: a threshold for each split, a value for each leaf."""
 
     def scores(self, events: Events) -> npt.NDArray[np.float32]:
         """Return the score of each event, ``(n_events,)``, in [0, 1]."""

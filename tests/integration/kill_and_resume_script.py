@@ -59,7 +59,7 @@ STEPS_PER_EPOCH = -(-N_EVENTS // MINIBATCH)
 TREES: dict[str, dict] = {
     "boosted": {},
     "boosted_sampled": {"subsample": 0.7, "colsample_bytree": 0.7},
-    "boosted_early_stopping": {"early_stopping_rounds": 20, "learning_rate": 0.3},
+    "boosted_early_stopping": {"early_stopping_rounds": 40, "learning_rate": 0.3},
 }
 # The trees write a checkpoint every 25 rounds.
 N_ROUNDS = 70

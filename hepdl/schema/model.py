@@ -1,0 +1,314 @@
+"""What a file holds, as frozen pydantic models: branches, roles, units, types, depth."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from hepdl.schema.checks import cross_problems
+from hepdl.schema.expressions import Expression
+from hepdl.schema.units import Unit, house_unit
+from hepdl.schema.wording import Problems
+
+__all__ = ["Branch", "Collection", "CollectionBranch", "Derived", "Schema", "StoredField"]
+
+Role = Literal[
+    "feature", "label", "event_weight", "event_number", "run_number", "nuisance", "observer"
+]
+DerivedRole = Literal["feature", "nuisance", "observer", "event_weight"]
+DType = Literal[
+    "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "bool"
+]
+FourVector = Literal["pt", "eta", "phi", "mass", "energy", "px", "py", "pz"]
+
+
+def _tuple(value: Any) -> Any:
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _unit(value: Any) -> Any:
+    # `unit: 1` is an integer in YAML.
+    return "1" if type(value) is int and value == 1 else value
+
+
+UnitField = Annotated[Unit, BeforeValidator(_unit)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
+class Branch(_Strict):
+    """A branch with one value per entry.
+
+    Attributes:
+        branch: Its name in the file; default: the key.
+        unit: The unit in the file; memory holds GeV, rad, mm, ns, pb.
+        role: What it is for; several roles may be given as a list.
+        type: The type in memory; default int64 for numbers and labels, else float32.
+        classes: For a label: class name → value in the file.
+        description: For people; not part of the fingerprint.
+    """
+
+    branch: str = Field(min_length=1)
+    unit: UnitField = "1"
+    role: Annotated[tuple[Role, ...], BeforeValidator(_tuple), Field(min_length=1)] = ("feature",)
+    type: DType = "float32"
+    classes: dict[Literal["signal", "background"], int] | None = None
+    description: str = ""
+
+
+class CollectionBranch(_Strict):
+    """A branch with a varying number of values per entry; keys as in ``Branch``."""
+
+    branch: str = Field(min_length=1)
+    unit: UnitField = "1"
+    type: DType = "float32"
+    description: str = ""
+
+
+class Collection(_Strict):
+    """Branches that run over the same objects, e.g. the constituents of a jet.
+
+    Attributes:
+        branches: Field name → branch.
+        four_vector: The fields that make the four-vector: ``[pt, eta, phi, energy]``,
+            ``[pt, eta, phi, mass]`` or ``[px, py, pz, energy]``.
+        description: For people; not part of the fingerprint.
+    """
+
+    branches: Annotated[dict[str, CollectionBranch], Field(min_length=1)]
+    four_vector: Annotated[tuple[FourVector, ...], BeforeValidator(_tuple)] | None = None
+    description: str = ""
+
+
+class Derived(_Strict):
+    """A value per entry that is computed from other fields, in house units.
+
+    Attributes:
+        expression: An expression of ``hepdl.schema.expressions``.
+        role: As for a branch.
+        unit: The unit of the result, for axis labels; nothing is converted.
+        type: The type in memory.
+        description: For people; not part of the fingerprint.
+    """
+
+    expression: str
+    role: Annotated[tuple[DerivedRole, ...], BeforeValidator(_tuple), Field(min_length=1)] = (
+        "feature",
+    )
+    unit: UnitField = "1"
+    type: DType = "float32"
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class StoredField:
+    """One field that is read from the file.
+
+    Attributes:
+        name: ``field`` or ``collection.field``.
+        branch: Its name in the file.
+        unit: The unit in the file.
+        type: The type in memory.
+        collection: The collection that it belongs to, or None.
+        key: The key path in the schema's YAML.
+    """
+
+    name: str
+    branch: str
+    unit: str
+    type: str
+    collection: str | None
+    key: str
+
+
+class Schema(_Strict):
+    """What the files of one kind hold.
+
+    Attributes:
+        format_version: Version of this layout.
+        name: Name of the schema.
+        ttree: Name of the TTree or RNTuple.
+        branches: Flat fields by name.
+        collections: Jagged collections by name.
+        derived: Computed fields by name; one may use those above it.
+        selection: Cut name → expression, applied in this order.
+        description: For people; not part of the fingerprint.
+    """
+
+    format_version: Literal[1]
+    name: str = Field(min_length=1)
+    ttree: str = Field(min_length=1)
+    branches: dict[str, Branch] = {}
+    collections: dict[str, Collection] = {}
+    derived: dict[str, Derived] = {}
+    selection: dict[str, str] = {}
+    description: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, content: Any) -> Any:
+        return _with_defaults(content) if isinstance(content, Mapping) else content
+
+    @model_validator(mode="after")
+    def _cross_check(self) -> Schema:
+        problems = cross_problems(self.model_dump())
+        if problems:
+            raise Problems(problems)
+        return self
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Schema:
+        """Return the schema that ``as_dict`` wrote."""
+        return cls.model_validate(dict(content))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the schema as plain data, every default written out."""
+        return self.model_dump(mode="json")
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the content; file names, layout and descriptions do not count."""
+        text = json.dumps(_undescribed(self.as_dict()), separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def expression(self, text: str, *, where: str = "expression") -> Expression:
+        """Return an expression over the fields of this schema.
+
+        Raises:
+            SchemaError: The text is not an expression.
+        """
+        return Expression(text, where=where)
+
+    @property
+    def fields(self) -> tuple[StoredField, ...]:
+        """Every field that is read from the file: flat ones first, then the collections'."""
+        flat = [
+            StoredField(name, b.branch, b.unit, b.type, None, f"branches.{name}")
+            for name, b in self.branches.items()
+        ]
+        jagged = [
+            StoredField(
+                f"{group}.{name}", b.branch, b.unit, b.type, group,
+                f"collections.{group}.branches.{name}",
+            )
+            for group, collection in self.collections.items()
+            for name, b in collection.branches.items()
+        ]  # fmt: skip
+        return tuple(flat + jagged)
+
+    @property
+    def flat_fields(self) -> tuple[str, ...]:
+        """Names of all fields with one value per entry, derived ones last."""
+        return (*self.branches, *self.derived)
+
+    def with_role(self, role: str) -> tuple[str, ...]:
+        """Return the names of the flat fields that have a role, in the order of the schema."""
+        flat: dict[str, Branch | Derived] = {**self.branches, **self.derived}
+        return tuple(name for name, field in flat.items() if role in field.role)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Fields that models may use."""
+        return self.with_role("feature")
+
+    @property
+    def nuisances(self) -> tuple[str, ...]:
+        """Fields that scores should not depend on."""
+        return self.with_role("nuisance")
+
+    @property
+    def observers(self) -> tuple[str, ...]:
+        """Fields that ride along for plots."""
+        return self.with_role("observer")
+
+    @property
+    def event_weights(self) -> tuple[str, ...]:
+        """Fields whose product is the event weight; may be empty, then the weight is 1."""
+        return self.with_role("event_weight")
+
+    @property
+    def event_number(self) -> str | None:
+        """The field with the event number, or None."""
+        return next(iter(self.with_role("event_number")), None)
+
+    @property
+    def run_number(self) -> str | None:
+        """The field with the run number, or None: then it is 0."""
+        return next(iter(self.with_role("run_number")), None)
+
+    @property
+    def label(self) -> str | None:
+        """The field with the label, or None: then the process decides."""
+        return next(iter(self.with_role("label")), None)
+
+    def unit_in_memory(self, name: str) -> str:
+        """Return the unit of a field in memory; ``"1"`` for a pure number.
+
+        Args:
+            name: ``field`` or ``collection.field``.
+        """
+        group, _, inner = name.partition(".")
+        if inner:
+            return house_unit(self.collections[group].branches[inner].unit)
+        flat: dict[str, Branch | Derived] = {**self.branches, **self.derived}
+        return house_unit(flat[name].unit)
+
+
+def _with_defaults(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy with the defaults that depend on a key or a role written in."""
+    filled = dict(content)
+    if isinstance(filled.get("branches"), Mapping):
+        filled["branches"] = {
+            name: _with_type({"branch": name, **branch}) if isinstance(branch, Mapping) else branch
+            for name, branch in _no_none(filled["branches"]).items()
+        }
+    if isinstance(filled.get("collections"), Mapping):
+        filled["collections"] = {
+            name: _with_branch_names(str(name), group) if isinstance(group, Mapping) else group
+            for name, group in filled["collections"].items()
+        }
+    return filled
+
+
+def _with_type(branch: dict[str, Any]) -> dict[str, Any]:
+    roles = branch.get("role", ())
+    roles = (roles,) if isinstance(roles, str) else roles
+    numbers = {"event_number", "run_number", "label"}
+    if isinstance(roles, list | tuple) and numbers & {str(role) for role in roles}:
+        branch.setdefault("type", "int64")
+    return branch
+
+
+def _with_branch_names(name: str, group: Mapping[str, Any]) -> dict[str, Any]:
+    """Name a collection's branches ``<collection>_<field>``, as uproot writes them."""
+    branches = group.get("branches")
+    if not isinstance(branches, Mapping):
+        return dict(group)
+    named = {
+        field: {"branch": f"{name}_{field}", **branch} if isinstance(branch, Mapping) else branch
+        for field, branch in _no_none(branches).items()
+    }
+    return {**group, "branches": named}
+
+
+def _no_none(branches: Mapping[str, Any]) -> dict[str, Any]:
+    # `jet_eta:` with nothing behind it means all defaults.
+    return {name: {} if branch is None else branch for name, branch in branches.items()}
+
+
+def _undescribed(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the content without its descriptions; a field may well be called ``description``."""
+    branches = content["branches"].values()
+    groups = content["collections"].values()
+    inner = [branch for group in groups for branch in group["branches"].values()]
+    for place in (content, *branches, *groups, *inner, *content["derived"].values()):
+        del place["description"]
+    return content

@@ -16,23 +16,22 @@ The two chains are called as in the paper's code (the list is sorted, then merge
 
 Reference:
     G. Louppe, K. Cho, C. Becot, K. Cranmer, "QCD-aware recursive neural networks for jet
-    physics", arXiv:1702.00748; generalised kt: M. Cacciari, G. P. Salam, G. Soyez,
-    arXiv:0802.1189; random numbers: G. L. Steele, D. Lea, C. H. Flood, "Fast splittable
-    pseudorandom number generators", OOPSLA 2014 (SplitMix64).
+    physics", arXiv:1702.00748; M. Cacciari, G. P. Salam, G. Soyez, "The anti-kt jet clustering
+    algorithm", arXiv:0802.1189.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from hepdl.errors import ConfigError, DataError, unknown_name
-from hepdl.kinematics.recombination import merge, recombine
+from hepdl.kinematics.merging import merge_at_random, merge_in_order, random_states
+from hepdl.kinematics.recombination import recombine_jets
 
-__all__ = ["TOPOLOGIES", "ClusteringHistory", "checked", "cluster"]
+__all__ = ["TOPOLOGIES", "ClusteringHistory", "checked", "cluster", "unclustered"]
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -47,12 +46,6 @@ TOPOLOGIES = (
 )
 # The exponent p of the generalised kt family.
 _POWERS = {"kt": 1, "cambridge_aachen": 0, "anti_kt": -1}
-# Which loop the compiled code runs.
-_RECOMBINE, _RANDOM, _CHAIN = 0, 1, 2
-# SplitMix64: increment (the golden ratio) and the two multipliers of its output function.
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_MIX_A = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_B = np.uint64(0x94D049BB133111EB)
 
 
 @dataclass(frozen=True)
@@ -114,25 +107,48 @@ def cluster(
         message = unknown_name("topology", topology, TOPOLOGIES, where="topology")
         raise ConfigError(message)
     p4, offsets = checked(p4, offsets)
-    n_jets = len(offsets) - 1
-    node_offsets = 2 * offsets - np.arange(n_jets + 1)
+    history, leaves = unclustered(p4, offsets)
+    if topology in _POWERS:
+        is_final = np.zeros(len(history.momenta), dtype=np.bool_)
+        recombine_jets(
+            history.offsets,
+            history.momenta,
+            history.children,
+            history.distances,
+            is_final,
+            _POWERS[topology],
+            np.inf,
+        )
+    elif topology == "random":
+        states = random_states(np.uint64(seed % 2**64), _key_bits(keys, len(history)))
+        merge_at_random(history.offsets, history.momenta, history.children, states)
+    else:
+        order = np.full(len(history.momenta), -1, dtype=np.int64)
+        order[leaves] = _sorted_by_pt(p4, offsets, topology)
+        merge_in_order(history.offsets, history.momenta, history.children, order)
+    return history
+
+
+def unclustered(p4: Array, offsets: IntArray) -> tuple[ClusteringHistory, IntArray]:
+    """Return a history that holds the constituents and room for the merged nodes.
+
+    Args:
+        p4: Constituents of all jets [GeV].
+        offsets: First constituent of each jet, and their number at the end.
+
+    Shapes:
+        p4 ``(n_constituents, 4)``, offsets ``(n_jets + 1,)`` → the history, and the row of each
+        constituent in it, ``(n_constituents,)``.
+    """
+    jets = np.arange(len(offsets))
+    node_offsets = 2 * offsets - jets
     n_nodes = int(node_offsets[-1])
+    # Every jet before adds its n - 1 merged nodes.
+    leaves = np.arange(len(p4)) + np.repeat((offsets - jets)[:-1], np.diff(offsets))
     momenta = np.empty((n_nodes, 4))
+    momenta[leaves] = p4
     children = np.full((n_nodes, 2), -1, dtype=np.int64)
-    distances = np.zeros(n_nodes)
-    loop = _RECOMBINE if topology in _POWERS else _RANDOM if topology == "random" else _CHAIN
-    _cluster_jets(
-        p4,
-        offsets,
-        loop,
-        _POWERS.get(topology, 0),
-        _sorted_by_pt(p4, offsets, topology) if loop == _CHAIN else np.empty(0, np.int64),
-        _random_states(seed, keys, n_jets) if loop == _RANDOM else np.empty(0, np.uint64),
-        momenta,
-        children,
-        distances,
-    )
-    return ClusteringHistory(momenta, children, distances, node_offsets)
+    return ClusteringHistory(momenta, children, np.zeros(n_nodes), node_offsets), leaves
 
 
 def checked(p4: Array, offsets: IntArray) -> tuple[Array, IntArray]:
@@ -171,93 +187,19 @@ def checked(p4: Array, offsets: IntArray) -> tuple[Array, IntArray]:
 
 
 def _sorted_by_pt(p4: Array, offsets: IntArray, topology: str) -> IntArray:
-    """Return the rows of each jet's constituents sorted by pT; equal ones keep their order."""
+    """Return each jet's constituents, counted within it, by pT; equal ones keep their order."""
     pt2 = p4[:, 0] ** 2 + p4[:, 1] ** 2
     jet = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    return np.lexsort((pt2 if topology == "ascending_pt" else -pt2, jet))
+    rows = np.lexsort((pt2 if topology == "ascending_pt" else -pt2, jet))
+    return rows - offsets[jet]
 
 
-def _random_states(seed: int, keys: IntArray | None, n_jets: int) -> NDArray[np.uint64]:
-    """Return the first state of each jet's random numbers, from the seed and the jet's key."""
+def _key_bits(keys: IntArray | None, n_jets: int) -> NDArray[np.uint64]:
+    """Return the key of each jet as 64 bits; its position if there are no keys."""
     if keys is None:
         keys = np.arange(n_jets, dtype=np.int64)
     keys = np.ascontiguousarray(keys, dtype=np.int64)
     if keys.shape != (n_jets,):
         message = f"keys have shape {keys.shape}; needed is one for each jet, ({n_jets},)"
         raise DataError(message)
-    # Mixed twice, so that (seed, key) and (seed + 1, key - 1) have nothing in common.
-    start = _mixed(np.array([seed % 2**64], dtype=np.uint64))
-    return _mixed(start ^ _mixed(keys.view(np.uint64) + _GOLDEN))
-
-
-def _mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return SplitMix64's output for each state."""
-    state = (state ^ (state >> np.uint64(30))) * _MIX_A
-    state = (state ^ (state >> np.uint64(27))) * _MIX_B
-    return state ^ (state >> np.uint64(31))
-
-
-@nb.njit(cache=True)
-def _draw(state: np.uint64, n: int) -> int:
-    """Return a number in 0 … n - 1 from a SplitMix64 state."""
-    z = (state ^ (state >> np.uint64(30))) * _MIX_A
-    z = (z ^ (z >> np.uint64(27))) * _MIX_B
-    z = z ^ (z >> np.uint64(31))
-    # The upper 53 bits, the precision of a double: uneven by less than n / 2^53.
-    return int(np.float64(z >> np.uint64(11)) * 2.0**-53 * n)
-
-
-@nb.njit(cache=True)
-def _merge_at_random(momenta: Array, children: IntArray, n: int, state: np.uint64) -> None:
-    """Merge two of the remaining nodes, all pairs alike, until one is left."""
-    pool = np.arange(n)
-    for new in range(n, 2 * n - 1):
-        m = 2 * n - new
-        state += _GOLDEN
-        i = _draw(state, m)
-        a = pool[i]
-        pool[i] = pool[m - 1]
-        state += _GOLDEN
-        j = _draw(state, m - 1)
-        merge(momenta, children, a, pool[j], new)
-        pool[j] = new
-
-
-@nb.njit(cache=True)
-def _merge_in_order(momenta: Array, children: IntArray, order: IntArray) -> None:
-    """Merge the last two of a sorted list, then the sum with the one before, and so on."""
-    n = len(order)
-    node = order[n - 1]
-    for k in range(n - 1):
-        merge(momenta, children, order[n - 2 - k], node, n + k)
-        node = n + k
-
-
-@nb.njit(cache=True, parallel=True)
-def _cluster_jets(
-    p4: Array,
-    offsets: IntArray,
-    loop: int,
-    power: int,
-    order: IntArray,
-    states: NDArray[np.uint64],
-    momenta: Array,
-    children: IntArray,
-    distances: Array,
-) -> None:
-    """Cluster all jets, a thread each; ``order`` for chains, ``states`` for random trees."""
-    for jet in nb.prange(len(offsets) - 1):
-        first, last = offsets[jet], offsets[jet + 1]
-        n = last - first
-        start, stop = 2 * first - jet, 2 * last - jet - 1
-        nodes = momenta[start:stop]
-        nodes[:n] = p4[first:last]
-        if loop == _RECOMBINE:
-            is_final = np.zeros(2 * n - 1, np.bool_)
-            recombine(
-                nodes, children[start:stop], distances[start:stop], is_final, n, power, np.inf
-            )
-        elif loop == _RANDOM:
-            _merge_at_random(nodes, children[start:stop], n, states[jet])
-        else:
-            _merge_in_order(nodes, children[start:stop], order[first:last] - first)
+    return keys.view(np.uint64)

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepdl.errors import ConfigError
-from hepdl.kinematics.clustering import checked
-from hepdl.kinematics.recombination import recombine
+from hepdl.kinematics.clustering import checked, unclustered
+from hepdl.kinematics.recombination import recombine_jets
 
 __all__ = ["standardise", "subjets"]
 
@@ -30,6 +30,8 @@ IntArray = NDArray[np.int64]
 
 # The frame is fixed by the three hardest subjets.
 _N_LEADING = 3
+# Jets that are clustered at a time, so that the histories of all of them need not fit in memory.
+_JETS_AT_A_TIME = 4096
 
 
 def standardise(p4: Array, offsets: IntArray, *, subjet_radius: float = 0.3) -> Array:
@@ -49,8 +51,8 @@ def standardise(p4: Array, offsets: IntArray, *, subjet_radius: float = 0.3) -> 
     """
     p4, offsets = checked(p4, offsets)
     leading = subjets(p4, offsets, radius=subjet_radius)
-    moved = np.empty_like(p4)
-    _move_jets(p4, offsets, leading, moved)
+    moved = p4.copy()
+    _move_jets(offsets, leading, moved)
     return moved
 
 
@@ -74,30 +76,35 @@ def subjets(p4: Array, offsets: IntArray, *, radius: float) -> Array:
         raise ConfigError(message)
     p4, offsets = checked(p4, offsets)
     leading = np.zeros((len(offsets) - 1, _N_LEADING, 4))
-    _leading_subjets(p4, offsets, radius**2, leading)
+    for first in range(0, len(leading), _JETS_AT_A_TIME):
+        part = offsets[first : first + _JETS_AT_A_TIME + 1]
+        nodes, _ = unclustered(p4[part[0] : part[-1]], part - part[0])
+        is_final = np.zeros(len(nodes.momenta), dtype=np.bool_)
+        recombine_jets(
+            nodes.offsets, nodes.momenta, nodes.children, nodes.distances, is_final, 1, radius**2
+        )
+        _pick_leading(
+            nodes.offsets, nodes.momenta, is_final, leading[first : first + _JETS_AT_A_TIME]
+        )
     return leading
 
 
-@nb.njit(cache=True, parallel=True)
-def _leading_subjets(p4: Array, offsets: IntArray, radius2: float, leading: Array) -> None:
-    """Cluster each jet inclusively and keep the hardest subjets, in falling order of pT."""
-    for jet in nb.prange(len(offsets) - 1):
-        first, last = offsets[jet], offsets[jet + 1]
-        n = last - first
-        nodes = np.empty((2 * n - 1, 4))
-        nodes[:n] = p4[first:last]
-        children = np.empty((2 * n - 1, 2), np.int64)
-        distances = np.empty(2 * n - 1)
-        is_final = np.zeros(2 * n - 1, np.bool_)
-        n_nodes = recombine(nodes, children, distances, is_final, n, 1, radius2)
+@nb.njit(cache=True)
+def _pick_leading(
+    node_offsets: IntArray, momenta: Array, is_final: NDArray[np.bool_], leading: Array
+) -> None:
+    """Copy the final nodes of largest pT of each jet, in falling order of pT."""
+    for jet in range(len(node_offsets) - 1):
         for rank in range(_N_LEADING):
             best, best_pt2 = -1, -1.0
-            for node in range(n_nodes):
-                pt2 = nodes[node, 0] ** 2 + nodes[node, 1] ** 2
-                if is_final[node] and pt2 > best_pt2:
-                    best, best_pt2 = node, pt2
+            for node in range(node_offsets[jet], node_offsets[jet + 1]):
+                if is_final[node]:
+                    pt2 = momenta[node, 0] ** 2 + momenta[node, 1] ** 2
+                    if pt2 > best_pt2:
+                        best, best_pt2 = node, pt2
             if best >= 0:
-                leading[jet, rank] = nodes[best]
+                for k in range(4):
+                    leading[jet, rank, k] = momenta[best, k]
                 is_final[best] = False
 
 
@@ -137,24 +144,27 @@ def _boost_scale(p4: Array) -> float:
         # A massless particle along the beam has pz in every frame.
         return 1.0
     scale = np.sqrt(mt2) / (p4[3] + pz)
-    return scale if p4[2] > 0.0 else 1.0 / scale
+    return float(scale if p4[2] > 0.0 else 1.0 / scale)
 
 
-@nb.njit(cache=True, error_model="numpy", parallel=True)
-def _move_jets(p4: Array, offsets: IntArray, leading: Array, moved: Array) -> None:
-    """Bring each jet to the frame of its leading subjets."""
+@nb.njit(cache=True, error_model="numpy")
+def _move(rows: Array, axes: Array) -> None:
+    """Bring the constituents of one jet to the frame of its leading subjets, in place."""
+    pt = np.hypot(axes[0, 0], axes[0, 1])
+    cos, sin = (axes[0, 0] / pt, -axes[0, 1] / pt) if pt > 0.0 else (1.0, 0.0)
+    scale = _boost_scale(axes[0])
+    _turn_and_boost(rows, cos, sin, scale)
+    _turn_and_boost(axes, cos, sin, scale)
+    if axes[1, 3] > 0.0:
+        dy, dz = axes[0, 1] - axes[1, 1], axes[0, 2] - axes[1, 2]
+        size = np.hypot(dy, dz)
+        cos, sin = (dy / size, -dz / size) if size > 0.0 else (1.0, 0.0)
+        third_pz = sin * axes[2, 1] + cos * axes[2, 2]
+        _turn_about_x(rows, cos, sin, -1.0 if third_pz < 0.0 else 1.0)
+
+
+@nb.njit(cache=True, parallel=True)
+def _move_jets(offsets: IntArray, leading: Array, moved: Array) -> None:
+    """Bring each jet to its standard frame, in place; ``leading`` is used up."""
     for jet in nb.prange(len(offsets) - 1):
-        rows = moved[offsets[jet] : offsets[jet + 1]]
-        rows[:] = p4[offsets[jet] : offsets[jet + 1]]
-        axes = leading[jet].copy()
-        pt = np.hypot(axes[0, 0], axes[0, 1])
-        cos, sin = (axes[0, 0] / pt, -axes[0, 1] / pt) if pt > 0.0 else (1.0, 0.0)
-        scale = _boost_scale(axes[0])
-        _turn_and_boost(rows, cos, sin, scale)
-        _turn_and_boost(axes, cos, sin, scale)
-        if axes[1, 3] > 0.0:
-            dy, dz = axes[0, 1] - axes[1, 1], axes[0, 2] - axes[1, 2]
-            size = np.hypot(dy, dz)
-            cos, sin = (dy / size, -dz / size) if size > 0.0 else (1.0, 0.0)
-            third_pz = sin * axes[2, 1] + cos * axes[2, 2]
-            _turn_about_x(rows, cos, sin, -1.0 if third_pz < 0.0 else 1.0)
+        _move(moved[offsets[jet] : offsets[jet + 1]], leading[jet])

@@ -1,4 +1,4 @@
-"""Sequential recombination of the constituents of one jet, compiled.
+"""Sequential recombination, compiled.
 
 The generalised-kt family with nearest-neighbour lists, O(n²) in the number of constituents; with
 a beam distance (inclusive jets of a radius) or without (everything becomes one tree).
@@ -15,7 +15,9 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["merge", "recombine"]
+from hepdl.kinematics.merging import merge
+
+__all__ = ["recombine_jets"]
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -28,22 +30,6 @@ _LARGEST_WEIGHT = 1e300
 _STALE = -2
 # Rows of the working table.
 _RAPIDITY, _PHI, _WEIGHT, _NEAREST2, _DISTANCE = 0, 1, 2, 3, 4
-
-
-@nb.njit(cache=True, error_model="numpy")
-def merge(momenta: Array, children: IntArray, a: int, b: int, new: int) -> None:
-    """Make node ``new`` the sum of ``a`` and ``b``; the one of larger pT becomes the left child.
-
-    Equal pT leaves the lower index on the left, so that the tree is always the same.
-    """
-    for k in range(4):
-        momenta[new, k] = momenta[a, k] + momenta[b, k]
-    pt2_a = momenta[a, 0] ** 2 + momenta[a, 1] ** 2
-    pt2_b = momenta[b, 0] ** 2 + momenta[b, 1] ** 2
-    if pt2_b > pt2_a or (pt2_a == pt2_b and b < a):
-        a, b = b, a
-    children[new, 0] = a
-    children[new, 1] = b
 
 
 @nb.njit(cache=True, error_model="numpy")
@@ -72,7 +58,8 @@ def _separation2(table: Array, s: int, t: int) -> float:
     if dphi > np.pi:
         dphi = 2.0 * np.pi - dphi
     dy = table[_RAPIDITY, s] - table[_RAPIDITY, t]
-    return dy * dy + dphi * dphi
+    r2: float = dy * dy + dphi * dphi
+    return r2
 
 
 @nb.njit(cache=True, error_model="numpy")
@@ -105,7 +92,8 @@ def _before(nearest: IntArray, ids: IntArray, s: int, t: int) -> bool:
     s2 = ids[nearest[s]] if nearest[s] >= 0 else ids[s]
     t2 = ids[nearest[t]] if nearest[t] >= 0 else ids[t]
     low_s, low_t = min(ids[s], s2), min(ids[t], t2)
-    return low_s < low_t or (low_s == low_t and max(ids[s], s2) < max(ids[t], t2))
+    high_s, high_t = max(ids[s], s2), max(ids[t], t2)
+    return bool(low_s < low_t or (low_s == low_t and high_s < high_t))
 
 
 @nb.njit(cache=True, error_model="numpy")
@@ -129,35 +117,35 @@ def _vacate(table: Array, nearest: IntArray, ids: IntArray, m: int, kept: int, h
             nearest[t] = _STALE
         elif nearest[t] == last:
             nearest[t] = hole
-    table[:, hole] = table[:, last]
+    for row in range(len(table)):
+        table[row, hole] = table[row, last]
     nearest[hole] = nearest[last]
     ids[hole] = ids[last]
 
 
 @nb.njit(cache=True, error_model="numpy")
-def recombine(
+def _recombine(
     momenta: Array,
     children: IntArray,
     distances: Array,
     is_final: NDArray[np.bool_],
-    n: int,
     power: int,
     radius2: float,
-) -> int:
-    """Cluster ``n`` constituents and return the number of nodes, constituents included.
+) -> None:
+    """Cluster the constituents of one jet; see ``recombine_jets``.
 
     Args:
         momenta: The constituents in the first ``n`` rows; the merged nodes are written behind.
         children: Written for merged nodes.
         distances: Written for merged nodes: d_ij [GeV^(2 power)], divided by the radius squared.
         is_final: Set to True for nodes that end as a jet (all False at the start).
-        n: Number of constituents.
         power: 1 for kt, 0 for Cambridge/Aachen, -1 for anti-kt.
         radius2: Jet radius squared; infinite for one tree of all constituents.
 
     Shapes:
         momenta ``(2 n - 1, 4)``, children ``(2 n - 1, 2)``, others ``(2 n - 1,)``.
     """
+    n = (len(momenta) + 1) // 2
     table = np.empty((5, n))
     nearest = np.empty(n, np.int64)
     ids = np.arange(n)
@@ -198,4 +186,41 @@ def recombine(
                     table[_NEAREST2, t] = r2
                     nearest[t] = i
                     _weigh(table, nearest, t)
-    return new
+
+
+@nb.njit(cache=True, parallel=True)
+def recombine_jets(
+    node_offsets: IntArray,
+    momenta: Array,
+    children: IntArray,
+    distances: Array,
+    is_final: NDArray[np.bool_],
+    power: int,
+    radius2: float,
+) -> None:
+    """Cluster each jet in place.
+
+    Args:
+        node_offsets: First of the 2 n - 1 rows of each jet, and the number of rows at the end.
+        momenta: The n constituents in the first rows of each jet [GeV]; merged nodes are written
+            behind. With a finite radius the last rows may stay unused.
+        children: All -1 at the start.
+        distances: All 0 at the start.
+        is_final: All False at the start; becomes True for nodes that end as a jet.
+        power: 1 for kt, 0 for Cambridge/Aachen, -1 for anti-kt.
+        radius2: Jet radius squared; infinite for one tree of all constituents.
+
+    Shapes:
+        node_offsets ``(n_jets + 1,)``, momenta ``(n_nodes, 4)``, children ``(n_nodes, 2)``,
+        others ``(n_nodes,)``.
+    """
+    for jet in nb.prange(len(node_offsets) - 1):
+        start, stop = node_offsets[jet], node_offsets[jet + 1]
+        _recombine(
+            momenta[start:stop],
+            children[start:stop],
+            distances[start:stop],
+            is_final[start:stop],
+            power,
+            radius2,
+        )

@@ -12,15 +12,9 @@ from hepdl.errors import DataError, unknown_name
 from hepdl.events.containers import Events, Jagged, JetTrees
 from hepdl.events.inputs import TreeInputs
 from hepdl.kinematics import build
-from hepdl.kinematics.fourvectors import from_pt_eta_phi
+from hepdl.kinematics.fourvectors import FOUR_VECTOR_NAMES, from_pt_eta_phi
 
 __all__ = ["attach_trees", "four_vectors"]
-
-FOUR_VECTORS = (
-    ("px", "py", "pz", "energy"),
-    ("pt", "eta", "phi", "energy"),
-    ("pt", "eta", "phi", "mass"),
-)
 
 
 def attach_trees(events: Events, inputs: TreeInputs) -> Events:
@@ -71,7 +65,7 @@ def four_vectors(rows: Jagged, *, where: str) -> npt.NDArray[np.float64]:
         DataError: The columns are others.
     """
     values = rows.values.cpu().numpy().astype(np.float64)
-    for names in FOUR_VECTORS:
+    for names in FOUR_VECTOR_NAMES:
         if set(names) <= set(rows.columns):
             first, second, third, fourth = (values[:, rows.columns.index(n)] for n in names)
             if names[0] == "px":
@@ -79,6 +73,6 @@ def four_vectors(rows: Jagged, *, where: str) -> npt.NDArray[np.float64]:
             return np.asarray(from_pt_eta_phi(first, second, third, **{names[3]: fourth}))
     message = (
         f"collection {where!r} has the columns {list(rows.columns)}; a four-vector needs "
-        + ", or ".join(" ".join(names) for names in FOUR_VECTORS)
+        + ", or ".join(" ".join(names) for names in FOUR_VECTOR_NAMES)
     )
     raise DataError(message)

@@ -66,19 +66,17 @@ class Recorder:
         """Record a file or folder that lies in the output folder."""
         self._add({"what": "artifact", "model": model, "path": self._relative(path)})
 
-    def model(
-        self, path: Path, *, model: str, inputs: Mapping[str, str], output: str = "score"
-    ) -> None:
+    def model(self, path: Path, *, model: str, inputs: Mapping[str, str], loader: str) -> None:
         """Record a fitted model.
 
         Args:
             path: Its folder in the output folder; folders inside it are not sent.
             model: Its key under ``models:``.
             inputs: Kind of each input column: ``float``, or ``array`` for ``collection.field``.
-            output: Name of the score.
+            loader: Module with the ``_load_pyfunc`` that reads the files, by its full name.
         """
         line = {"what": "model", "model": model, "path": self._relative(path)}
-        self._add({**line, "inputs": dict(inputs), "output": output})
+        self._add({**line, "inputs": dict(inputs), "output": "score", "loader": loader})
 
     def flush(self) -> None:
         """Send now what has not been sent, whatever the time it takes."""

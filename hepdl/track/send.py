@@ -52,6 +52,11 @@ class Sent:
     record: str
     n_lines: int
 
+    def __str__(self) -> str:
+        if self.n_lines == 0:
+            return f"nothing new for {self.uri}, record {self.record}"
+        return f"{self.n_lines} lines sent to {self.uri}, record {self.record}"
+
 
 def send(folder: Path, uri: str) -> Sent:
     """Bring everything new in the record of ``folder`` to the MLflow store at ``uri``.

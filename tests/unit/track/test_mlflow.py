@@ -95,6 +95,8 @@ def test_a_run_becomes_one_parent_and_one_nested_record_a_model(
 
     again = send(folder, mlflow_store)
     assert (again.record, again.n_lines) == (first.record, 0)
+    assert str(first).startswith(f"{first.n_lines} lines sent to sqlite:///")
+    assert str(again).startswith("nothing new for sqlite:///")
     assert set(_records(mlflow_store)) == set(records)
     out, err = capfd.readouterr()
     assert (out, err) == ("", ""), "MLflow's chatter"

@@ -1,0 +1,272 @@
+"""The analysis configuration: one YAML file, strict and frozen.
+
+The file that is written is the configuration that runs: ``--set KEY=VALUE`` is the only override,
+and the resolved configuration stands beside every result.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+__all__ = [
+    "AnalysisConfig",
+    "DecorrelationConfig",
+    "EvaluateConfig",
+    "ModelConfig",
+    "ProcessConfig",
+    "SimulateConfig",
+    "SplitConfig",
+    "TrainConfig",
+    "WeightsConfig",
+]
+
+NegativePolicy = Literal["keep", "absolute", "drop"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class GeneratorConfig(BaseModel):
+    """A generator of ``hepdl.simulate`` and its options; the options are checked by the generator."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    generator: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Everything but the generator's name."""
+        return dict(self.model_extra or {})
+
+
+class ProcessConfig(_Strict):
+    """The events of one process: files, or a generator."""
+
+    label: Literal["signal", "background"]
+    files: tuple[str, ...] | None = None
+    simulate: GeneratorConfig | None = None
+
+    @field_validator("files", mode="before")
+    @classmethod
+    def _one_file_is_a_list(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ProcessConfig:
+        if (self.files is None) == (self.simulate is None):
+            message = "give exactly one of 'files' and 'simulate'"
+            raise ValueError(message)
+        return self
+
+
+class SimulateConfig(_Strict):
+    """What holds for every simulated process.
+
+    ``n_events`` counts selected entries (jets or events) per process, whatever must be generated
+    to get them; ``options`` are given to every generator, a process's own options win.
+    """
+
+    n_events: int = Field(default=10_000, gt=0)
+    seed: int = Field(default=1, ge=0)
+    n_processes: int | None = Field(default=None, gt=0)
+    options: dict[str, Any] = {}
+
+
+class SplitConfig(_Strict):
+    """Which events train, which choose, which are opened once at the end.
+
+    Either a hash of ``key`` into ``fractions``, or an ``expression`` whose values are listed in
+    ``parts``; without values for validation, ``validation_fraction`` of the training events are
+    hashed into it.
+    """
+
+    key: tuple[Literal["process", "run_number", "event_number"], ...] = (
+        "process",
+        "run_number",
+        "event_number",
+    )
+    fractions: dict[Literal["train", "validation", "test"], Fraction] = {
+        "train": 0.5,
+        "validation": 0.1,
+        "test": 0.4,
+    }
+    expression: str | None = None
+    parts: dict[Literal["train", "validation", "test"], tuple[int, ...]] | None = None
+    validation_fraction: Fraction = 0.1
+
+    @model_validator(mode="after")
+    def _complete(self) -> SplitConfig:
+        if "event_number" not in self.key:
+            message = f"'key' must contain event_number, has {list(self.key)}"
+            raise ValueError(message)
+        missing = [part for part in ("train", "validation", "test") if part not in self.fractions]
+        total = sum(self.fractions.values())
+        if missing or abs(total - 1) > 1e-9:
+            message = f"'fractions' need train, validation and test and sum to 1, not {total:g}"
+            raise ValueError(message)
+        if (self.expression is None) != (self.parts is None):
+            message = "'expression' and 'parts' belong together: give both or none"
+            raise ValueError(message)
+        if self.parts is not None and not {"train", "test"} <= set(self.parts):
+            message = f"'parts' need values for train and test, has {sorted(self.parts)}"
+            raise ValueError(message)
+        return self
+
+
+class TrainingWeights(_Strict):
+    """The weight that the loss uses."""
+
+    flatten: tuple[str, ...] = ()
+    balance: bool = True
+    negative: NegativePolicy = "keep"
+
+
+class EvaluationWeights(_Strict):
+    """The weight that every number and picture of the comparison uses."""
+
+    flatten: tuple[str, ...] = ()
+
+
+class WeightsConfig(_Strict):
+    """Training and evaluation weights are two things."""
+
+    training: TrainingWeights = TrainingWeights()
+    evaluation: EvaluationWeights = EvaluationWeights()
+
+
+class TrainConfig(_Strict):
+    """The loop and its settings; each model may override any of them."""
+
+    loop: str = "supervised"
+    seeds: tuple[int, ...] = (0,)
+    epochs: int = Field(default=25, gt=0)
+    minibatch_size: int = Field(default=128, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    weight_decay: float = Field(default=0.0, ge=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    schedule: Literal["constant", "exponential", "cosine"] = "exponential"
+    decay: float = Field(default=0.9, gt=0, le=1)
+    patience: int | None = Field(default=None, gt=0)
+    clip_norm: float | None = Field(default=None, gt=0)
+    deterministic: bool = False
+    n_threads: int | None = Field(default=None, gt=0)
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or len(set(value)) != len(value) or min(value) < 0:
+            message = f"'seeds' must be one or more different whole numbers >= 0, got {list(value)}"
+            raise ValueError(message)
+        return value
+
+
+class DecorrelationConfig(_Strict):
+    """A penalty of ``hepdl.losses`` against one or more nuisances; empty means none.
+
+    ``models`` limits it to some networks. With ``reference`` each decorrelated network is also
+    trained without the penalty, as ``<name>_plain``, so that the report can show both.
+    """
+
+    loss: str | None = None
+    nuisances: tuple[str, ...] = ()
+    strength: float = Field(default=1.0, ge=0)
+    options: dict[str, Any] = {}
+    models: tuple[str, ...] | None = None
+    reference: bool = True
+
+    @model_validator(mode="after")
+    def _complete(self) -> DecorrelationConfig:
+        if self.loss is not None and not self.nuisances:
+            message = "'nuisances' is missing: name the schema fields the score must not know"
+            raise ValueError(message)
+        if self.loss is None and self.nuisances:
+            message = "'loss' is missing: name a loss, e.g. gradient_reversal"
+            raise ValueError(message)
+        return self
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is a penalty at all."""
+        return self.loss is not None
+
+
+class ModelConfig(_Strict):
+    """One contender; its key under ``models:`` is its name everywhere."""
+
+    model: str
+    options: dict[str, Any] = {}
+    train: dict[str, Any] = {}
+    decorrelation: DecorrelationConfig | None = None
+
+
+class EvaluateConfig(_Strict):
+    """The numbers of the comparison."""
+
+    signal_efficiencies: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.3, 0.5, 0.8)
+    window: str | None = None
+    bootstrap_replicas: int = Field(default=200, ge=20)
+    efficiency_variables: tuple[str, ...] = ()
+    nuisances: tuple[str, ...] = ()
+    reference: str | None = None
+
+    @field_validator("signal_efficiencies")
+    @classmethod
+    def _some(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not value:
+            message = "'signal_efficiencies' is empty: give at least one, e.g. 0.5"
+            raise ValueError(message)
+        return value
+
+
+class ReportConfig(_Strict):
+    """What the report shows beyond the numbers."""
+
+    title: str | None = None
+    example_trees: int = Field(default=1, ge=0, le=8)
+
+
+class AnalysisConfig(_Strict):
+    """A whole analysis."""
+
+    analysis: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    description: str = ""
+    schema_: Path = Field(alias="schema")
+    simulate: SimulateConfig = SimulateConfig()
+    processes: dict[str, ProcessConfig] = Field(min_length=1)
+    split: SplitConfig = SplitConfig()
+    weights: WeightsConfig = WeightsConfig()
+    models: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")], ModelConfig] = Field(
+        min_length=1
+    )
+    train: TrainConfig = TrainConfig()
+    decorrelation: DecorrelationConfig = DecorrelationConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    report: ReportConfig = ReportConfig()
+
+    @field_validator("processes")
+    @classmethod
+    def _both_classes(cls, value: dict[str, ProcessConfig]) -> dict[str, ProcessConfig]:
+        labels = {process.label for process in value.values()}
+        if labels != {"signal", "background"}:
+            message = f"need a signal and a background process, have only {sorted(labels)}"
+            raise ValueError(message)
+        return value
+
+    def train_of(self, name: str) -> TrainConfig:
+        """Return the training settings of one model: its own over the global ones."""
+        merged = self.train.model_dump() | self.models[name].train
+        return TrainConfig.model_validate(merged)
+
+    def decorrelation_of(self, name: str) -> DecorrelationConfig:
+        """Return the penalty that holds for one model."""
+        own = self.models[name].decorrelation
+        return self.decorrelation if own is None else own
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain YAML/JSON values, with the keys of the file."""
+        return self.model_dump(mode="json", by_alias=True)

@@ -1,0 +1,203 @@
+"""The numbers of ``metrics.json``: metrics of each model over its seeds, and paired differences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hepdl.evaluate.bootstrap.intervals import Interval
+from hepdl.evaluate.bootstrap.poisson import Bootstrap
+from hepdl.evaluate.bootstrap.ranking import Ranking, rank
+from hepdl.evaluate.calibration import calibration_error
+from hepdl.evaluate.comparison import compare_models
+from hepdl.evaluate.dependence import DependenceOptions, dependence
+from hepdl.pipeline.config import EvaluateConfig
+
+__all__ = ["Sample", "compare_all", "model_numbers"]
+
+Floats = npt.NDArray[np.float64]
+Rankings = dict[str, list[Ranking]]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some of the test events, with their weights and replicas.
+
+    Attributes:
+        selection: ``"all"``, or the expression of the window.
+        index: Positions in the data set.
+        label: 1 for signal, 0 for background.
+        weight: Evaluation weights.
+        bootstrap: Replicas of these events.
+
+    Shapes:
+        index, label, weight: ``(n_events,)``.
+    """
+
+    selection: str
+    index: npt.NDArray[np.int64]
+    label: npt.NDArray[np.int64]
+    weight: Floats
+    bootstrap: Bootstrap
+
+
+def model_numbers(
+    scores: Mapping[int, npt.NDArray[np.float32]],
+    cards: Mapping[int, Mapping[str, Any]],
+    chosen: int,
+    samples: Mapping[str, Sample],
+    *,
+    config: EvaluateConfig,
+    nuisances: Mapping[str, Floats],
+) -> tuple[dict[str, Any], Rankings]:
+    """Return the entry of one model in ``metrics.json``, and its rankings for the comparisons.
+
+    Values are means over the seeds; the interval holds the bootstrap of the test events and, with
+    several seeds, the error of the mean over seeds, in quadrature. Calibration and dependence are
+    those of the seed that the validation part chose.
+
+    Args:
+        scores: Scores of all events of the data set by seed.
+        cards: What was saved with the model, by seed.
+        chosen: The seed that the validation part chose.
+        samples: ``"all"`` and, if there is one, ``"window"``.
+        config: The ``evaluate`` part of the configuration.
+        nuisances: Values of all events by name.
+    """
+    seeds = sorted(scores)
+    rankings: Rankings = {}
+    for name, sample in samples.items():
+        rankings[name] = [
+            rank(
+                sample.label,
+                scores[seed][sample.index],
+                sample.weight,
+                bootstrap=sample.bootstrap,
+                signal_efficiencies=config.signal_efficiencies,
+            )
+            for seed in seeds
+        ]
+    everything = samples["all"]
+    best = scores[chosen][everything.index]
+    card = cards[chosen]
+    numbers: dict[str, Any] = {
+        **_separation(rankings["all"]),
+        "n_parameters": card["n_parameters"],
+        "fit_seconds": sum(float(cards[seed]["fit_seconds"]) for seed in seeds) / len(seeds),
+        "events_per_second": sum(float(cards[s]["events_per_second"]) for s in seeds) / len(seeds),
+        "best_epoch": card["best_epoch"],
+        "chosen_seed": chosen,
+        "expected_calibration_error": calibration_error(
+            everything.label, best, everything.weight, bootstrap=everything.bootstrap
+        ).error.as_dict(),
+        "seeds": {
+            str(seed): {
+                "auc": ranking.auc,
+                "background_rejection": {
+                    f"{e:g}": _finite(r)
+                    for e, r in zip(
+                        ranking.signal_efficiencies, ranking.background_rejection, strict=True
+                    )
+                },
+                "best_validation_auc": cards[seed]["best_validation_auc"],
+                "best_epoch": cards[seed]["best_epoch"],
+            }
+            for seed, ranking in zip(seeds, rankings["all"], strict=True)
+        },
+    }
+    if "window" in samples:
+        numbers["window"] = {
+            "selection": samples["window"].selection,
+            **_separation(rankings["window"]),
+        }
+    if nuisances:
+        by_name = {
+            name: _as_dicts(
+                dependence(
+                    everything.label,
+                    best,
+                    values[everything.index],
+                    everything.weight,
+                    bootstrap=everything.bootstrap,
+                    options=DependenceOptions(_range(values[everything.index], everything)),
+                )
+            )
+            for name, values in nuisances.items()
+        }
+        first = next(iter(by_name))
+        numbers["dependence"] = by_name[first]
+        numbers["dependence_on"] = by_name
+    return numbers, rankings
+
+
+def compare_all(
+    rankings: Mapping[str, Rankings], samples: Mapping[str, Sample], *, reference: str | None
+) -> list[dict[str, Any]]:
+    """Return the paired differences: with the reference, or of all pairs if there is none."""
+    names = list(rankings)
+    if reference is not None:
+        pairs = [(name, reference) for name in names if name != reference]
+    else:
+        pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+    return [
+        {
+            "a": a,
+            "b": b,
+            "selection": sample.selection,
+            "n_entries": len(sample.index),
+            **difference.as_dict(),
+        }
+        for key, sample in samples.items()
+        for a, b in pairs
+        for difference in compare_models(rankings[a][key], rankings[b][key])
+    ]
+
+
+def _separation(rankings: list[Ranking]) -> dict[str, Any]:
+    """Return area and rejections: mean over the seeds, both errors in the interval."""
+    auc = _mean_interval(
+        [ranking.auc_interval() for ranking in rankings],
+        np.mean([ranking.auc_replicas for ranking in rankings], axis=0),
+    )
+    rejections = {}
+    for k, efficiency in enumerate(rankings[0].signal_efficiencies):
+        name = f"{efficiency:g}"
+        with np.errstate(invalid="ignore"):  # a replica without passing background is infinite
+            replicas = np.mean([ranking.rejection_replicas[:, k] for ranking in rankings], axis=0)
+        rejections[name] = _mean_interval(
+            [ranking.rejection_intervals()[name] for ranking in rankings], replicas
+        )
+    return {"auc": auc, "background_rejection": rejections}
+
+
+def _mean_interval(intervals: list[Interval], replicas: Floats) -> dict[str, float | None]:
+    if len(intervals) == 1:
+        return intervals[0].as_dict()
+    values = np.array([interval.value for interval in intervals])
+    value = float(np.mean(values))
+    if not math.isfinite(value):
+        return {"value": None, "low": min(interval.low for interval in intervals), "high": None}
+    bootstrap = Interval.from_replicas(value, replicas)
+    seeds = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    low = value - math.hypot(value - bootstrap.low, seeds)
+    high = value + math.hypot(bootstrap.high - value, seeds)
+    return Interval(value, low, high).as_dict()
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _range(values: Floats, sample: Sample) -> tuple[float, float]:
+    """Return the range that holds 99 % of the background: where its spectrum is compared."""
+    low, high = np.quantile(values[sample.label == 0], (0.005, 0.995))
+    return float(low), float(high)
+
+
+def _as_dicts(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: metric.as_dict() for name, metric in metrics.items()}

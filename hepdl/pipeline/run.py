@@ -1,0 +1,238 @@
+"""A whole run: the stages one after the other, each one skipped if it is done."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hepdl.errors import ConfigError, StoppedError
+from hepdl.pipeline import logs
+from hepdl.pipeline.environment import describe_environment
+from hepdl.pipeline.folders import (
+    STAGES,
+    RunFolder,
+    choose_folder,
+    content_hash,
+    data_folder,
+    write_json,
+    write_text,
+)
+from hepdl.pipeline.load import Analysis, load_analysis
+from hepdl.pipeline.stages.evaluate import evaluate
+from hepdl.pipeline.stages.fit import fit
+from hepdl.pipeline.stages.prepare import check_sources, prepare
+from hepdl.pipeline.stages.report import report
+from hepdl.pipeline.stages.simulate import simulate
+from hepdl.pipeline.tagger import Tagger, load_model
+from hepdl.pipeline.work import Stage, Work
+from hepdl.report.tables import comparison_table
+from hepdl.track import Recorder
+from hepdl.train import StopRequest, choose_device
+
+__all__ = ["Run", "run", "run_from_command_line"]
+
+log = logging.getLogger(__name__)
+
+_STAGES: dict[str, Stage] = {
+    "simulate": simulate,
+    "prepare": prepare,
+    "fit": fit,
+    "evaluate": evaluate,
+    "report": report,
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """The output folder of a run, for scripts and notebooks.
+
+    Attributes:
+        folder: Everything that the run left.
+        record: Where its record went, in words.
+    """
+
+    folder: Path
+    record: str = ""
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Every number of the report, as in ``metrics.json``."""
+        content: dict[str, Any] = json.loads((self.folder / "metrics.json").read_text())
+        return content
+
+    def table(self, style: str = "text") -> str:
+        """Return the comparison as ``text``, ``markdown``, ``latex``, ``csv`` or ``html``."""
+        return comparison_table(self.metrics, style=style)
+
+    def load_model(self, name: str) -> Tagger:
+        """Return a trained model of this run."""
+        return load_model(self.folder, name)
+
+
+def run(
+    analysis: Path | str,
+    *,
+    output: Path | str | None = None,
+    set: Mapping[str, Any] | Iterable[str] = (),
+    device: str = "auto",
+    resume: bool = False,
+    data_dir: Path | str | None = None,
+    tracking_uri: str | None = None,
+    skip_bad_files: bool = False,
+    nproc: int | None = None,
+    last_stage: str = "report",
+) -> Run:
+    """Run an analysis; the same as ``hepdl run``.
+
+    Args:
+        analysis: A folder with ``analysis.yaml``, or a YAML file.
+        output: Output folder; default ``runs/<analysis>/<UTC time>``.
+        set: Overrides, e.g. ``{"train.epochs": 3}``.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        resume: Continue a run that was stopped.
+        data_dir: Where simulated and prepared data live and are reused.
+        tracking_uri: MLflow store or server.
+        skip_bad_files: Leave unreadable files out, and name them.
+        nproc: Processes that simulate; default all cores.
+        last_stage: Stop after this stage.
+
+    Raises:
+        HepdlError: The input, the environment or the training failed; ``exit_status`` says which.
+    """
+    checked = load_analysis(analysis, set)
+    single = last_stage != "report"
+    folder = choose_folder(
+        checked.name,
+        output=None if output is None else Path(output),
+        resume=resume,
+        may_exist=single,
+    )
+    chosen = choose_device(device)
+    with folder.lock(), logs.to_file(folder.path / "log.txt"), StopRequest() as stop:
+        _write_or_compare_config(checked, folder)
+        _write_environment(checked, folder, chosen.type)
+        recorder = Recorder(folder.path, analysis=checked.name, root=folder.root, uri=tracking_uri)
+        work = Work(
+            analysis=checked,
+            folder=folder,
+            data=data_folder(folder, None if data_dir is None else Path(data_dir)),
+            device=chosen,
+            recorder=recorder,
+            stop=stop,
+            resume=resume or single,
+            skip_bad_files=skip_bad_files,
+            n_processes=nproc,
+        )
+        try:
+            _run_stages(work, last_stage)
+        except BaseException as error:
+            recorder.finish("stopped" if _was_stopped(error) else "failed")
+            raise
+        later = recorder.finish()
+    return Run(folder.path, _where_recorded(recorder.uri, later))
+
+
+def run_from_command_line(
+    analysis: Path, overrides: tuple[str, ...], *, last_stage: str = "report", **options: Any
+) -> str:
+    """Run, and return what the command line prints at the end."""
+    with logs.to_terminal():
+        done = run(analysis, set=overrides, last_stage=last_stage, **options)
+    if last_stage != "report":
+        return f"{last_stage}: done, in {done.folder}"
+    lines = [done.table(), ""]
+    for what, name in (
+        ("report", "report.html"),
+        ("numbers", "metrics.json"),
+        ("scores", "scores.root"),
+        ("models", "models"),
+        ("figures", "figures"),
+    ):
+        lines.append(f"{what + ':':9} {done.folder / name}")
+    lines.append(f"{'record:':9} {done.record}")
+    return "\n".join(lines)
+
+
+def _where_recorded(uri: str | None, later: str | None) -> str:
+    if uri is None:
+        return "record.jsonl only"
+    return f"MLflow at {uri}" if later is None else f"record.jsonl; send it later: {later}"
+
+
+def _was_stopped(error: BaseException) -> bool:
+    return isinstance(error, StoppedError | KeyboardInterrupt)
+
+
+def _run_stages(work: Work, last_stage: str) -> None:
+    work.recorder.params(work.analysis.config.as_dict())
+    check_sources(work)
+    before = content_hash(
+        {"config": work.analysis.config.as_dict(), "schema": work.analysis.schema.fingerprint()}
+    )
+    for name in STAGES[: STAGES.index(last_stage) + 1]:
+        inputs = content_hash([name, before])
+        if work.folder.has_finished(name, inputs):
+            log.info("stage %s: already done", name)
+        else:
+            log.info("stage %s", name)
+            if work.stop.is_requested:
+                message = f"stopped by {work.stop.reason} before stage {name}; run with --resume"
+                raise StoppedError(message)
+            outcome = _STAGES[name](work)
+            work.folder.mark(name, inputs, outputs=outcome.outputs, notes=outcome.notes)
+        before = inputs
+
+
+def _write_or_compare_config(analysis: Analysis, folder: RunFolder) -> None:
+    path = folder.path / "config.yaml"
+    now = analysis.config.as_dict()
+    if not path.exists():
+        write_text(path, yaml.safe_dump(now, sort_keys=False, allow_unicode=True))
+        return
+    try:
+        then = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        message = f"{path}: cannot be read ({error}); name another --output"
+        raise ConfigError(message) from error
+    differences = _differences(then, now)
+    if differences:
+        message = (
+            f"{folder.path} was made with another configuration:\n  "
+            + "\n  ".join(differences)
+            + "\nuse the same one, or name another --output"
+        )
+        raise ConfigError(message)
+
+
+def _differences(then: Any, now: Any, key: str = "") -> list[str]:
+    """Return ``key: then → now`` for everything that differs."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        found = []
+        for name in [*then, *(n for n in now if n not in then)]:
+            inner = f"{key}.{name}" if key else str(name)
+            found += _differences(then.get(name, "(absent)"), now.get(name, "(absent)"), inner)
+        return found
+    return [] if then == now else [f"{key}: then {then!r}, now {now!r}"]
+
+
+def _write_environment(analysis: Analysis, folder: RunFolder, device: str) -> None:
+    path = folder.path / "environment.json"
+    now = describe_environment(
+        analysis=analysis.folder, device=device, seeds=analysis.config.train.seeds
+    )
+    if path.exists():
+        try:
+            then = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            then = {}
+        changed = _differences(then.get("versions", {}), now["versions"])
+        if changed:
+            log.warning("the environment changed since the run began: %s", "; ".join(changed))
+        now["resumed"] = [*then.get("resumed", []), {"command": now["command"]}]
+    write_json(path, now)

@@ -1,0 +1,124 @@
+"""A trained model on disk: all that prediction needs, nothing that executes."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hepdl import __version__
+from hepdl.errors import ConfigError, DataError
+from hepdl.events import Inputs
+from hepdl.events.scaling import Scaling
+from hepdl.models import Network, Trees
+from hepdl.pipeline import parts
+from hepdl.pipeline.folders import write_json
+from hepdl.schema import Schema
+
+__all__ = ["SavedModel", "load_saved", "save_model"]
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A trained model with what it was trained on.
+
+    Attributes:
+        name: Its key in the configuration.
+        model: The network, in evaluation mode, or the boosted trees.
+        scaling: The scaling fitted on the training part, or None for models that take none.
+        schema: What the files hold.
+        card: Everything else: options, seed, best epoch, numbers of the fit.
+    """
+
+    name: str
+    model: Network | Trees
+    scaling: Scaling | None
+    schema: Schema
+    card: dict[str, Any]
+
+    @property
+    def inputs(self) -> Inputs:
+        """What the model needs from events."""
+        return self.model.inputs
+
+
+def save_model(saved: SavedModel, folder: Path, *, history: list[dict[str, float]]) -> None:
+    """Write a trained model and its training curves; the folder is whole or not there."""
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        if isinstance(saved.model, nn.Module):
+            buffer = io.BytesIO()
+            state = {key: value.cpu() for key, value in saved.model.state_dict().items()}
+            torch.save(state, buffer)
+            (temporary / "parameters.pt").write_bytes(buffer.getvalue())
+        elif isinstance(saved.model, Trees):
+            saved.model.save(temporary)
+        write_json(temporary / "history.json", history)
+        write_json(
+            temporary / "model.json",
+            {
+                "format_version": FORMAT_VERSION,
+                "hepdl_version": __version__,
+                "name": saved.name,
+                **saved.card,
+                "inputs": asdict(saved.inputs),
+                "scaling": None if saved.scaling is None else saved.scaling.as_dict(),
+                "schema_fingerprint": saved.schema.fingerprint(),
+                "schema": saved.schema.as_dict(),
+            },
+        )
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def load_saved(folder: Path) -> SavedModel:
+    """Read what ``save_model`` wrote.
+
+    Raises:
+        ConfigError: There is no model in the folder.
+        DataError: The model was written by a newer hepdl, or its files do not fit together.
+    """
+    path = folder / "model.json"
+    if not path.is_file():
+        known = sorted(p.name for p in folder.parent.glob("*") if (p / "model.json").is_file())
+        message = (
+            f"no trained model at {folder}; "
+            f"models of this run: {', '.join(known) or '(none: has it finished fitting?)'}"
+        )
+        raise ConfigError(message)
+    card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if card["format_version"] > FORMAT_VERSION:
+        message = (
+            f"{path}: format {card['format_version']} is newer than {FORMAT_VERSION}, which this "
+            f"hepdl {__version__} reads: update hepdl"
+        )
+        raise DataError(message)
+    schema = Schema.from_dict(card["schema"])
+    if schema.fingerprint() != card["schema_fingerprint"]:
+        message = (
+            f"{path}: the schema has fingerprint {schema.fingerprint()[:12]}…, the model was "
+            f"trained with {card['schema_fingerprint'][:12]}…: the file was edited"
+        )
+        raise DataError(message)
+    model = parts.build("models", card["model"], card["options"], where=str(path))
+    if isinstance(model, nn.Module):
+        state = torch.load(folder / "parameters.pt", map_location="cpu", weights_only=True)
+        model.load_state_dict(state)
+        model.eval()
+    else:
+        model.load(folder)
+    scaling = None if card["scaling"] is None else Scaling.from_dict(card["scaling"])
+    return SavedModel(card["name"], model, scaling, schema, card)

@@ -1,0 +1,3 @@
+"""The stages of a run; each leaves an artefact on disk."""
+
+from __future__ import annotations

@@ -1,0 +1,100 @@
+"""A trained model for scripts and notebooks: one line to load, one line to apply."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from hepdl.events.table import from_awkward
+from hepdl.io import iterate
+from hepdl.pipeline.dataset import arrange
+from hepdl.pipeline.saved import SavedModel, load_saved
+from hepdl.pipeline.scoring import score_arranged
+from hepdl.schema import Schema
+from hepdl.train import choose_device
+
+__all__ = ["Tagger", "load_model"]
+
+# Entries that are arranged at once: a jet of 60 constituents takes about 5 kB as a tree.
+ENTRIES_AT_ONCE = 50_000
+
+
+@dataclass(frozen=True)
+class Tagger:
+    """A trained model of a run.
+
+    Attributes:
+        saved: The model, its scaling and what it was trained on.
+        device: Where a network computes.
+    """
+
+    saved: SavedModel
+    device: torch.device
+
+    @property
+    def name(self) -> str:
+        """The key of the model in the configuration."""
+        return self.saved.name
+
+    @property
+    def schema(self) -> Schema:
+        """What the files must hold."""
+        return self.saved.schema
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """Options, seed, best epoch and numbers of the fit."""
+        return self.saved.card
+
+    def predict(self, events: ak.Array | str | Path | Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return the score of each entry, in [0, 1], large for signal.
+
+        Args:
+            events: What ``hepdl.read`` returned, or files; of files, the selected entries.
+
+        Shapes:
+            ``(n_entries,)``, in the order of the entries.
+
+        Raises:
+            SchemaError: A field that the model needs is not there.
+        """
+        if isinstance(events, ak.Array):
+            chunks: Iterator[ak.Array] = iter([events])
+        else:
+            chunks = iterate(events, self.schema)
+        found = [
+            self._score(chunk[start : start + ENTRIES_AT_ONCE])
+            for chunk in chunks
+            for start in range(0, len(chunk), ENTRIES_AT_ONCE)
+        ]
+        return np.concatenate(found) if found else np.zeros(0, dtype=np.float32)
+
+    def _score(self, table: ak.Array) -> npt.NDArray[np.float32]:
+        # The label plays no part in prediction.
+        events = from_awkward(
+            table, self.schema, label="background", process="", process_names=("",)
+        )
+        arranged = arrange(events, self.saved.inputs)
+        return score_arranged(self.saved, arranged, device=self.device)
+
+
+def load_model(run: Path | str, name: str | None = None, *, device: str = "auto") -> Tagger:
+    """Return a trained model of a run.
+
+    Args:
+        run: The output folder of the run; without a name, the folder of one model.
+        name: The key of the model under ``models:``.
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        ConfigError: There is no such model.
+    """
+    folder = Path(run) if name is None else Path(run) / "models" / name
+    return Tagger(load_saved(folder), choose_device(device))

@@ -130,4 +130,6 @@ def _work(request: ChunkRequest) -> ak.Array:
         with counter.get_lock():
             counter.value += n_new
 
+    # A chunk that already waits in the pool's queue can no longer be cancelled.
+    report(0)
     return make_chunk(request, report)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,10 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from hepdl.events import Inputs
 from hepdl.pipeline.tagger import Tagger, load_model
 from hepdl.schema import Schema
 
-__all__ = ["ServedModel", "input_columns"]
+__all__ = ["ServedModel"]
 
 
 class ServedModel:
@@ -33,24 +32,11 @@ class ServedModel:
         """Return the score of each row.
 
         Args:
-            table: A pandas table, one row an entry, with the columns of ``input_columns``; those
-                of a collection hold a list in each row.
+            table: A pandas table, one row an entry, with the columns of the model's signature:
+                flat features, and ``collection.field`` with a list in each row; in GeV and rad.
             params: Not used; MLflow passes it.
         """
-        return self.tagger.predict(_as_records(table))
-
-
-def input_columns(inputs: Inputs, schema: Schema) -> dict[str, str]:
-    """Return the columns that a model needs: ``float``, or ``array`` for those of a collection.
-
-    Energies are in GeV, angles in rad, whatever the files of the training had.
-    """
-    columns = dict.fromkeys(inputs.features, "float")
-    if inputs.trees is not None:
-        name = inputs.trees.collection
-        fields = schema.collections[name].four_vector or ()
-        columns |= {f"{name}.{field}": "array" for field in fields}
-    return columns
+        return self.tagger.predict(_as_records(table, self.tagger.schema))
 
 
 def _load_pyfunc(path: str) -> ServedModel:
@@ -63,17 +49,33 @@ def _load_pyfunc(path: str) -> ServedModel:
     return ServedModel(load_model(path, folder.name))
 
 
-def _as_records(table: Any) -> ak.Array:
-    """Return a pandas table as records with one level of collections."""
-    flat: dict[str, Any] = {}
-    nested: dict[str, dict[str, Any]] = {}
+def _as_records(table: Any, schema: Schema) -> ak.Array:
+    """Return a pandas table as records of the schema.
+
+    Fields that are no columns play no part in the prediction; they are filled with what any
+    schema accepts.
+    """
+    flat: dict[str, Any] = {name: np.zeros(len(table)) for name in schema.flat_fields}
+    if schema.label is not None:
+        classes = schema.branches[schema.label].classes or {"background": 0}
+        flat[schema.label] += next(iter(classes.values()))
+    nested: dict[str, dict[str, Any]] = {name: {} for name in schema.collections}
     for column in map(str, table.columns):
         collection, _, field = column.rpartition(".")
         if collection:
-            nested.setdefault(collection, {})[field] = ak.Array(
-                [list(row) for row in table[column]]
-            )
+            nested[collection][field] = _jagged(table[column])
         else:
             flat[column] = table[column].to_numpy()
-    collections = {name: ak.zip(fields) for name, fields in nested.items()}
+    nothing = _jagged([()] * len(table))
+    collections = {
+        name: ak.zip(fields or dict.fromkeys(schema.collections[name].branches, nothing))
+        for name, fields in nested.items()
+    }
     return ak.zip({**flat, **collections}, depth_limit=1)
+
+
+def _jagged(rows: Iterable[Sequence[float]]) -> ak.Array:
+    """Return lists of numbers as one array; awkward alone cannot tell the type of empty lists."""
+    lists = [np.asarray(row, dtype=np.float64) for row in rows]
+    values = np.concatenate([np.zeros(0), *lists])
+    return ak.unflatten(values, [len(row) for row in lists])

@@ -17,6 +17,11 @@ __all__ = ["Recorder"]
 
 log = logging.getLogger(__name__)
 
+Ending = Literal["finished", "failed", "stopped"]
+STATUS: dict[Ending, str] = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
+# Reads a saved model for MLflow. A name and no import: it stands on a floor above this one.
+LOADER = "hepdl.pipeline.served"
+
 SHARE = 0.05  # of the run's time may go into sending
 FIRST_SEND = 4.0  # [s] what the first one costs on a slow machine: the import of MLflow
 
@@ -66,16 +71,18 @@ class Recorder:
         """Record a file or folder that lies in the output folder."""
         self._add({"what": "artifact", "model": model, "path": self._relative(path)})
 
-    def model(self, path: Path, *, model: str, inputs: Mapping[str, str], loader: str) -> None:
+    def model(
+        self, path: Path, *, name: str, inputs: Mapping[str, str], loader: str = LOADER
+    ) -> None:
         """Record a fitted model.
 
         Args:
             path: Its folder in the output folder; folders inside it are not sent.
-            model: Its key under ``models:``.
+            name: Its key under ``models:``.
             inputs: Kind of each input column: ``float``, or ``array`` for ``collection.field``.
             loader: Module with the ``_load_pyfunc`` that reads the files, by its full name.
         """
-        line = {"what": "model", "model": model, "path": self._relative(path)}
+        line = {"what": "model", "model": name, "path": self._relative(path)}
         self._add({**line, "inputs": dict(inputs), "output": "score", "loader": loader})
 
     def flush(self) -> None:
@@ -92,13 +99,13 @@ class Recorder:
         self._next_cost = time.monotonic() - began
         self._spent += self._next_cost
 
-    def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED") -> str | None:
+    def finish(self, status: Ending = "finished") -> str | None:
         """End the record; return the command that sends it later, or None if it has been sent.
 
         Args:
-            status: How the run ended, in MLflow's words; ``KILLED`` is a run that was stopped.
+            status: How the run ended: ``finished``, ``failed`` or ``stopped``.
         """
-        append(self.folder, {"what": "end", "status": status})
+        append(self.folder, {"what": "end", "status": STATUS[status]})
         self.flush()
         if self._is_reachable or self.uri is None:
             return None

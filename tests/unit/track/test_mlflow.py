@@ -46,7 +46,7 @@ def _a_run(folder: Path, *, epochs: int = 3, finish: bool = True) -> Recorder:
     (saved / "seeds" / "0" / "parameters.npy").write_bytes(b"other")
     (saved / "parameters.npy").write_bytes(b"mine")
     inputs = {"jet_pt": "float", "constituents.pt": "array"}
-    record.model(saved, model="recnn", inputs=inputs, loader="a_loader_of_models")
+    record.model(saved, name="recnn", inputs=inputs, loader="a_loader_of_models")
     if finish:
         record.finish()
     return record
@@ -147,7 +147,7 @@ def test_a_run_sent_as_it_grows_equals_a_run_sent_at_its_end(
     assert _records(mlflow_store)[None].info.status == "RUNNING"
     grown.metrics({"train_loss": 0.25}, 3, model="recnn")
     assert send(tmp_path / "one", mlflow_store).n_lines == 1
-    grown.finish("KILLED")
+    grown.finish("stopped")
     (tmp_path / "one" / "report.html").unlink()
     resumed = Recorder(tmp_path / "one", analysis="w_tagging", uri=mlflow_store)
     resumed.metrics({"train_loss": 0.25}, 3, model="recnn")  # the same epoch once more

@@ -21,7 +21,7 @@ def test_without_a_store_every_word_is_in_the_lines_and_mlflow_is_not_touched(
     record.tags({"git_commit": "abc"})
     (tmp_path / "figures").mkdir()
     record.artifact(tmp_path / "figures")
-    record.model(tmp_path / "models" / "mlp", model="mlp", inputs={"jet_pt": "float"}, loader="x")
+    record.model(tmp_path / "models" / "mlp", name="mlp", inputs={"jet_pt": "float"})
     assert record.finish() is None
     content = fold(read(tmp_path))
     assert content.params == {

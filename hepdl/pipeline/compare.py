@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hepdl.errors import DataError
-from hepdl.report.tables import rows_table
+from hepdl.report.tables import comparison_table
 from hepdl.track import resolve_uri, sync, table
 
 __all__ = ["compare_runs", "sync_runs"]
+
+_REJECTION = "background_rejection_"
+_WITH_INTERVAL = {"auc", "expected_calibration_error"}
+_PLAIN = {"n_parameters", "fit_seconds", "events_per_second"}
 
 
 def compare_runs(
@@ -35,7 +40,34 @@ def compare_runs(
         where = ", ".join(str(run) for run in runs) or experiment or "the tracking store"
         message = f"nothing to compare: {where} has no finished run; run an analysis first"
         raise DataError(message)
-    return rows_table(rows, style=style)
+    return comparison_table({"models": {_title(row): _entry(row) for row in rows}}, style=style)
+
+
+def _title(row: Mapping[str, Any]) -> str:
+    """Return what a row is called: analysis, run and model."""
+    run = str(row.get("folder") or row["run"])
+    return f"{row['analysis']} {Path(run).name} {row['model']}"
+
+
+def _entry(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flat numbers of a row in the shape of ``metrics.json``."""
+    entry: dict[str, Any] = {"background_rejection": {}}
+    for name, value in row.items():
+        if not isinstance(value, int | float):
+            continue
+        base, _, end = name.rpartition("_")
+        if end in {"low", "high"}:
+            name, key = base, end
+        else:
+            key = "value"
+        if name.startswith(_REJECTION):
+            point = name.removeprefix(_REJECTION)
+            entry["background_rejection"].setdefault(point, {})[key] = value
+        elif name in _WITH_INTERVAL:
+            entry.setdefault(name, {})[key] = value
+        elif name in _PLAIN:
+            entry[name] = value
+    return entry
 
 
 def sync_runs(runs: Sequence[Path], tracking_uri: str | None) -> str:

@@ -141,13 +141,14 @@ def _split(events: Events, config: AnalysisConfig, schema: Schema) -> npt.NDArra
         run_number = np.zeros_like(run_number)
     event_number = events.event_number.numpy()
     if split.expression is None or split.parts is None:
-        return split_by_hash(processes, run_number, event_number, split.fractions)
+        fractions = {str(name): share for name, share in split.fractions.items()}
+        return split_by_hash(processes, run_number, event_number, fractions)
     fields = {name: column.numpy() for name, column in events.observers.items()}
     fields |= {"event_number": event_number, "run_number": events.run_number.numpy()}
     values = schema.expression(split.expression, where="split.expression").evaluate(fields)
     return split_by_value(
         np.asarray(values),
-        split.parts,
+        {str(name): members for name, members in split.parts.items()},
         processes,
         run_number,
         event_number,

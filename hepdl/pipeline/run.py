@@ -86,7 +86,7 @@ def run(
     tracking_uri: str | None = None,
     skip_bad_files: bool = False,
     nproc: int | None = None,
-    last_stage: str = "report",
+    last_stage: str | None = None,
 ) -> Run:
     """Run an analysis; the same as ``hepdl run``.
 
@@ -100,13 +100,13 @@ def run(
         tracking_uri: MLflow store or server.
         skip_bad_files: Leave unreadable files out, and name them.
         nproc: Processes that simulate; default all cores.
-        last_stage: Stop after this stage.
+        last_stage: Stop after this stage; it works on the folder that earlier stages left.
 
     Raises:
         HepdlError: The input, the environment or the training failed; ``exit_status`` says which.
     """
     checked = load_analysis(analysis, set)
-    single = last_stage != "report"
+    single = last_stage is not None
     folder = choose_folder(
         checked.name,
         output=None if output is None else Path(output),
@@ -130,7 +130,7 @@ def run(
             n_processes=nproc,
         )
         try:
-            _run_stages(work, last_stage)
+            _run_stages(work, last_stage or STAGES[-1])
         except BaseException as error:
             recorder.finish("stopped" if _was_stopped(error) else "failed")
             raise
@@ -139,12 +139,12 @@ def run(
 
 
 def run_from_command_line(
-    analysis: Path, overrides: tuple[str, ...], *, last_stage: str = "report", **options: Any
+    analysis: Path, overrides: tuple[str, ...], *, last_stage: str | None = None, **options: Any
 ) -> str:
     """Run, and return what the command line prints at the end."""
     with logs.to_terminal():
         done = run(analysis, set=overrides, last_stage=last_stage, **options)
-    if last_stage != "report":
+    if last_stage is not None:
         return f"{last_stage}: done, in {done.folder}"
     lines = [done.table(), ""]
     for what, name in (

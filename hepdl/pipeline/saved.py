@@ -22,7 +22,7 @@ from hepdl.pipeline import parts
 from hepdl.pipeline.folders import write_json
 from hepdl.schema import Schema
 
-__all__ = ["SavedModel", "load_saved", "save_model"]
+__all__ = ["SavedModel", "load_history", "load_saved", "save_model"]
 
 FORMAT_VERSION = 1
 
@@ -122,3 +122,9 @@ def load_saved(folder: Path) -> SavedModel:
         model.load(folder)
     scaling = None if card["scaling"] is None else Scaling.from_dict(card["scaling"])
     return SavedModel(card["name"], model, scaling, schema, card)
+
+
+def load_history(folder: Path) -> list[dict[str, float]]:
+    """Return what was observed in each epoch (boosted trees: round) of a trained model."""
+    history: list[dict[str, float]] = json.loads((folder / "history.json").read_text("utf-8"))
+    return history

@@ -17,7 +17,7 @@ from hepdl.events.scaling import Scaling
 from hepdl.losses import Loss, Penalty
 from hepdl.losses.binary_cross_entropy import BinaryCrossEntropy
 from hepdl.models import Network, Trees
-from hepdl.pipeline import parts, served
+from hepdl.pipeline import parts
 from hepdl.pipeline.config import DecorrelationConfig, TrainConfig
 from hepdl.pipeline.dataset import Dataset
 from hepdl.pipeline.folders import content_hash
@@ -47,9 +47,7 @@ def fit(work: Work) -> Outcome:
                 _fit_one(work, dataset, name, settings, seed)
         chosen = _choose(work, name, settings.seeds)
         outputs += sorted(p for p in chosen.iterdir() if p.is_file())
-        saved = load_saved(chosen)
-        inputs = served.input_columns(saved.inputs, saved.schema)
-        work.recorder.model(chosen, model=name, inputs=inputs, loader=served.__name__)
+        work.recorder.model(chosen, name=name, inputs=_signature(load_saved(chosen)))
     shutil.rmtree(work.folder.path / "checkpoints", ignore_errors=True)
     return Outcome(outputs)
 
@@ -180,6 +178,17 @@ def _build_penalty(penalty: DecorrelationConfig) -> Penalty | None:
     options = {"strength": penalty.strength, "nuisances": penalty.nuisances, **penalty.options}
     built: Penalty = parts.build("losses", penalty.loss, options, where="decorrelation")
     return built
+
+
+def _signature(saved: SavedModel) -> dict[str, str]:
+    """Return the kind of each input column, for the record; in GeV and rad."""
+    columns = dict.fromkeys(saved.inputs.features, "float")
+    if saved.inputs.trees is not None:
+        name = saved.inputs.trees.collection
+        columns |= {
+            f"{name}.{field}": "array" for field in saved.schema.collections[name].four_vector or ()
+        }
+    return columns
 
 
 def _choose(work: Work, name: str, seeds: tuple[int, ...]) -> Path:

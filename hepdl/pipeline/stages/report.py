@@ -2,10 +2,70 @@
 
 from __future__ import annotations
 
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from hepdl.io.tables import read_table
+from hepdl.pipeline.drawing import Drawing, caption_of, figures_of
+from hepdl.pipeline.page import build_page
+from hepdl.pipeline.progress import progress
+from hepdl.pipeline.stages.evaluate import SCORES_TTREE, Scores, selected_test
+from hepdl.pipeline.stages.prepare import load_dataset
 from hepdl.pipeline.work import Outcome, Work
+from hepdl.report import style
+from hepdl.report.html import Picture, write
 
 __all__ = ["report"]
 
+log = logging.getLogger(__name__)
+
 
 def report(work: Work) -> Outcome:
-    return Outcome()
+    """Write every figure as PNG and PDF, and ``report.html`` with all of them."""
+    folder = work.folder
+    metrics: dict[str, Any] = json.loads((folder.path / "metrics.json").read_text("utf-8"))
+    scores = _read_scores(work)
+    index, weight = selected_test(load_dataset(work), work, None)
+    drawing = Drawing(work=work, metrics=metrics, scores=scores, index=index, weight=weight)
+    pictures: dict[str, list[Picture]] = {}
+    wanted = list(figures_of(drawing))
+    with progress("drawing", len(wanted)) as advance:
+        for section, name, draw in wanted:
+            figure: Figure = draw()
+            png, pdf = style.save(figure, folder.figures, name)
+            pictures.setdefault(section, []).append(
+                Picture(png, caption_of(name, drawing), others=(pdf,), is_wide=_is_wide(figure))
+            )
+            advance(text=name)
+    page = folder.path / "report.html"
+    write(page, build_page(work, metrics, pictures))
+    work.recorder.artifact(folder.figures)
+    for path in (page, folder.path / "config.yaml", folder.path / "metrics.json"):
+        work.recorder.artifact(path)
+    return Outcome([page, *_files(folder.figures)])
+
+
+def _read_scores(work: Work) -> Scores:
+    """Return the scores of every model and seed, as ``evaluate`` wrote them."""
+    config = work.analysis.config
+    table = read_table(work.folder.path / "scores.root", ttree=SCORES_TTREE)
+    scores: Scores = {}
+    for name in config.models:
+        seeds = config.train_of(name).seeds
+        for seed in seeds:
+            column = f"score_{name}" if len(seeds) == 1 else f"score_{name}_seed{seed}"
+            scores.setdefault(name, {})[seed] = table[column]
+    return scores
+
+
+def _is_wide(figure: Figure) -> bool:
+    return bool(figure.get_figwidth() > 8)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.iterdir()) if path.suffix in {".png", ".pdf"})

@@ -1,0 +1,341 @@
+"""Which figures a run gets: its events, scores and numbers, handed to the drawing functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib.figure import Figure
+
+from hepdl.evaluate.calibration import reliability_curve
+from hepdl.evaluate.efficiency import efficiencies_at
+from hepdl.evaluate.roc import RocCurve, roc_curve
+from hepdl.evaluate.spectra import Spectrum, background_spectra, score_spectra, spectrum
+from hepdl.events import TreeInputs
+from hepdl.events.trees import attach_trees
+from hepdl.kinematics import NODE_FEATURES
+from hepdl.pipeline.config import AnalysisConfig
+from hepdl.pipeline.dataset import Dataset, evaluation_weights
+from hepdl.pipeline.saved import load_history, load_saved
+from hepdl.pipeline.stages.evaluate import selected_test
+from hepdl.pipeline.stages.prepare import load_dataset
+from hepdl.pipeline.work import Work
+from hepdl.report.calibration import draw_reliability
+from hepdl.report.comparison import draw_comparison
+from hepdl.report.efficiency import draw_efficiencies
+from hepdl.report.jet_tree import DrawnTree, draw_jet_trees
+from hepdl.report.roc import draw_roc
+from hepdl.report.scores import draw_scores
+from hepdl.report.sculpting import draw_sculpting
+from hepdl.report.spectra import draw_features, draw_flattening
+from hepdl.report.style import pretty
+from hepdl.report.training import draw_training
+
+__all__ = ["Drawing", "caption_of", "figures_of"]
+
+Floats = npt.NDArray[np.float64]
+Draw = Callable[[], Figure]
+
+N_BINS = 40
+WORKING_POINT = 0.5
+CLASSES = {"signal": 1, "background": 0}
+
+CAPTIONS = {
+    "comparison": "Area under the ROC curve and background rejection of each model on the test "
+    "part, with 68 % intervals; open circles are single seeds.",
+    "roc": "Background rejection against signal efficiency on the test part; further up is better.",
+    "roc_window": "The same inside the window {window}, its spectra flattened anew.",
+    "scores": "Scores of signal and background: filled, the training part; points, the test part. "
+    "Where the two differ, the model has learnt its training events by heart.",
+    "scores_log": "The same on a logarithmic axis.",
+    "training": "What each training saw. The marked epoch has the best weighted validation AUC, "
+    "and its parameters were kept.",
+    "sculpting": "Spectrum of the background before and after cuts on the score. A cut that only "
+    "follows {nuisance} shapes the background like the signal.",
+    "efficiency": "Share of signal and background that passes the cut which keeps half of the "
+    "signal.",
+    "reliability": "Share of signal among the test entries of each score, both classes weighted "
+    "alike. On the diagonal the score is a probability.",
+    "jet_trees": "A signal and a background jet of the test part: the clustering tree, and its "
+    "constituents.",
+    "flattening": "The spectra that only reflect how the samples were made, before and after the "
+    "weights: afterwards both classes are alike, and no model can win by them.",
+    "features": "The flat fields of the test part for each class, as read, without flattening.",
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What is drawn.
+
+    Attributes:
+        work: The run.
+        metrics: The content of ``metrics.json``.
+        scores: Scores of all events by model and seed.
+        index: Positions of the test events.
+        weight: Their evaluation weights.
+
+    Shapes:
+        index, weight: ``(n_test,)``.
+    """
+
+    work: Work
+    metrics: Mapping[str, Any]
+    scores: Mapping[str, Mapping[int, npt.NDArray[np.float32]]]
+    index: npt.NDArray[np.int64]
+    weight: Floats
+
+    @property
+    def dataset(self) -> Dataset:
+        """All events of the run."""
+        return load_dataset(self.work)
+
+    @property
+    def config(self) -> AnalysisConfig:
+        """The resolved configuration."""
+        return self.work.analysis.config
+
+    @property
+    def label(self) -> npt.NDArray[np.int64]:
+        """1 for signal, 0 for background, of the test events."""
+        return self.dataset.label[self.index]
+
+    def chosen(self, name: str) -> npt.NDArray[np.float32]:
+        """Return the scores of all events of the seed that the validation part chose."""
+        return self.scores[name][int(self.metrics["models"][name]["chosen_seed"])]
+
+    def units(self, names: tuple[str, ...]) -> dict[str, str]:
+        """Return the unit of each field, empty for pure numbers."""
+        units = {name: self.work.analysis.schema.unit_in_memory(name) for name in names}
+        return {name: "" if unit == "1" else unit for name, unit in units.items()}
+
+
+def figures_of(drawing: Drawing) -> Iterator[tuple[str, str, Draw]]:
+    """Yield section of the page, name of the file and how to draw it."""
+    config = drawing.config
+    yield "Comparison", "comparison", partial(draw_comparison, drawing.metrics["models"])
+    yield "Comparison", "roc", partial(_roc, drawing, drawing.index, drawing.weight, "")
+    if config.evaluate.window is not None:
+        yield "Comparison", "roc_window", partial(_roc_window, drawing)
+    yield "Scores and calibration", "scores", partial(_scores, drawing, log=False)
+    yield "Scores and calibration", "scores_log", partial(_scores, drawing, log=True)
+    yield "Scores and calibration", "reliability", partial(_reliability, drawing)
+    for nuisance in _nuisances(drawing):
+        yield "Dependence", f"sculpting_{nuisance}", partial(_sculpting, drawing, nuisance)
+    if config.evaluate.efficiency_variables:
+        yield "Dependence", "efficiency", partial(_efficiencies, drawing)
+    yield "Training", "training", partial(_training, drawing)
+    if config.weights.evaluation.flatten:
+        yield "Data", "flattening", partial(_flattening, drawing)
+    yield "Data", "features", partial(_features, drawing)
+    if config.report.example_trees and _tree_inputs(drawing) is not None:
+        yield "Data", "jet_trees", partial(_jet_trees, drawing)
+
+
+def caption_of(name: str, drawing: Drawing) -> str:
+    """Return the caption of a figure, in a physicist's words."""
+    kind = next(key for key in sorted(CAPTIONS, key=len, reverse=True) if name.startswith(key))
+    nuisance = name.removeprefix("sculpting_")
+    return CAPTIONS[kind].format(window=drawing.config.evaluate.window, nuisance=nuisance)
+
+
+def _curves(
+    drawing: Drawing, index: npt.NDArray[np.int64], weight: Floats
+) -> dict[str, list[RocCurve]]:
+    label = drawing.dataset.label[index]
+    return {
+        name: [roc_curve(label, values[index], weight) for values in by_seed.values()]
+        for name, by_seed in drawing.scores.items()
+    }
+
+
+def _roc(
+    drawing: Drawing, index: npt.NDArray[np.int64], weight: Floats, note: str, key: str = ""
+) -> Figure:
+    models = drawing.metrics["models"]
+    return draw_roc(
+        _curves(drawing, index, weight),
+        auc={name: (entry[key] if key else entry)["auc"] for name, entry in models.items()},
+        signal_efficiencies=drawing.config.evaluate.signal_efficiencies,
+        reference=drawing.config.evaluate.reference,
+        note=note,
+    )
+
+
+def _roc_window(drawing: Drawing) -> Figure:
+    window = drawing.config.evaluate.window
+    index, weight = selected_test(drawing.dataset, drawing.work, window)
+    return _roc(drawing, index, weight, window or "", key="window")
+
+
+def _scores(drawing: Drawing, *, log: bool) -> Figure:
+    dataset = drawing.dataset
+    train = dataset.index("train")
+    train_weight = evaluation_weights(dataset, train, drawing.config.weights.evaluation.flatten)
+    edges = np.linspace(0.0, 1.0, N_BINS + 1)
+    models = {}
+    for name in drawing.scores:
+        values = drawing.chosen(name)
+        models[name] = score_spectra(
+            (dataset.label[train], values[train], train_weight),
+            (drawing.label, values[drawing.index], drawing.weight),
+            edges=edges,
+        )
+    return draw_scores(models, log=log)
+
+
+def _reliability(drawing: Drawing) -> Figure:
+    models = {
+        name: reliability_curve(drawing.label, drawing.chosen(name)[drawing.index], drawing.weight)
+        for name in drawing.scores
+    }
+    error = {n: e["expected_calibration_error"] for n, e in drawing.metrics["models"].items()}
+    return draw_reliability(models, error=error)
+
+
+def _nuisances(drawing: Drawing) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for entry in drawing.metrics["models"].values():
+        found |= dict.fromkeys(entry.get("dependence_on", {}))
+    return tuple(found)
+
+
+def _sculpting(drawing: Drawing, nuisance: str) -> Figure:
+    values = drawing.dataset.column(nuisance)[drawing.index]
+    edges = _edges(values[drawing.label == 0])
+    models = {
+        name: background_spectra(
+            drawing.label,
+            drawing.chosen(name)[drawing.index],
+            values,
+            drawing.weight,
+            edges=edges,
+            signal_efficiencies=drawing.config.evaluate.signal_efficiencies,
+        )
+        for name in drawing.scores
+    }
+    divergence = {
+        name: entry["dependence_on"][nuisance]["jsd"]
+        for name, entry in drawing.metrics["models"].items()
+    }
+    unit = drawing.units((nuisance,))[nuisance]
+    return draw_sculpting(models, label=pretty(nuisance, unit), divergence=divergence)
+
+
+def _efficiencies(drawing: Drawing) -> Figure:
+    names = drawing.config.evaluate.efficiency_variables
+    variables = {}
+    for variable in names:
+        values = drawing.dataset.column(variable)[drawing.index]
+        edges = _edges(values, n_bins=16)
+        variables[variable] = {
+            name: efficiencies_at(
+                drawing.label,
+                drawing.chosen(name)[drawing.index],
+                values,
+                drawing.weight,
+                edges=edges,
+                signal_efficiency=WORKING_POINT,
+            )
+            for name in drawing.scores
+        }
+    return draw_efficiencies(variables, signal_efficiency=WORKING_POINT, units=drawing.units(names))
+
+
+def _training(drawing: Drawing) -> Figure:
+    histories: dict[str, dict[int, Any]] = {}
+    best: dict[str, dict[int, int]] = {}
+    for name, by_seed in drawing.scores.items():
+        for seed in by_seed:
+            folder = drawing.work.folder.model(name, seed)
+            histories.setdefault(name, {})[seed] = load_history(folder)
+            best.setdefault(name, {})[seed] = int(load_saved(folder).card["best_epoch"])
+    rounds = {n: "Round" for n, m in drawing.config.models.items() if m.model == "boosted_trees"}
+    return draw_training(histories, best_epochs=best, step_names=rounds)
+
+
+def _by_class(
+    values: Floats, label: npt.NDArray[np.int64], weight: Floats, edges: Floats
+) -> dict[str, Spectrum]:
+    return {
+        name: spectrum(values[label == code], weight[label == code], edges=edges)
+        for name, code in CLASSES.items()
+    }
+
+
+def _flattening(drawing: Drawing) -> Figure:
+    names = drawing.config.weights.evaluation.flatten
+    before = drawing.dataset.events.event_weight.numpy()[drawing.index].astype(np.float64)
+    variables = {}
+    for name in names:
+        values = drawing.dataset.column(name)[drawing.index]
+        edges = _edges(values, n_bins=25)
+        variables[name] = (
+            _by_class(values, drawing.label, before, edges),
+            _by_class(values, drawing.label, drawing.weight, edges),
+        )
+    return draw_flattening(variables, units=drawing.units(names))
+
+
+def _features(drawing: Drawing) -> Figure:
+    names = tuple(
+        name
+        for name in drawing.work.analysis.schema.features
+        if name in drawing.dataset.events.observers
+    )
+    weight = drawing.dataset.events.event_weight.numpy()[drawing.index].astype(np.float64)
+    features = {}
+    for name in names:
+        values = drawing.dataset.column(name)[drawing.index]
+        features[name] = _by_class(values, drawing.label, weight, _edges(values))
+    return draw_features(features, units=drawing.units(names))
+
+
+def _tree_inputs(drawing: Drawing) -> TreeInputs | None:
+    """Return the recipe of the first model that works on jet trees."""
+    for name in drawing.scores:
+        trees = load_saved(drawing.work.folder.model(name)).inputs.trees
+        if trees is not None:
+            return trees
+    return None
+
+
+def _jet_trees(drawing: Drawing) -> Figure:
+    """Draw the first test jets of each class as they are, not in the standard frame."""
+    inputs = _tree_inputs(drawing)
+    assert inputs is not None
+    plain = TreeInputs(inputs.collection, inputs.topology, preprocess=False, seed=inputs.seed)
+    jets = {}
+    for name, code in CLASSES.items():
+        chosen = drawing.index[drawing.label == code][: drawing.config.report.example_trees]
+        events = attach_trees(drawing.dataset.events.take(torch.from_numpy(chosen)), plain)
+        for k in range(len(chosen)):
+            trees = events.take(torch.tensor([k])).jet_trees
+            assert trees is not None
+            columns = dict(zip(NODE_FEATURES, trees.features.numpy().astype(float).T, strict=True))
+            title = f"{name} jet" if len(chosen) == 1 else f"{name} jet {k + 1}"
+            jets[title] = DrawnTree(
+                pt=columns["pt"],
+                eta=columns["eta"],
+                phi=columns["phi"],
+                energy=columns["energy"],
+                depth=trees.depth.numpy(),
+                is_inner=trees.is_inner.numpy(),
+            )
+    return draw_jet_trees(jets, note=f"{inputs.topology} tree")
+
+
+def _edges(values: Floats, n_bins: int = N_BINS) -> Floats:
+    """Return equal bins over the range that holds nearly all values; integers get whole bins."""
+    low, high = np.quantile(values, (0.002, 0.998))
+    if np.array_equal(values, np.round(values)):
+        step = max(1.0, np.ceil((high - low + 1) / n_bins))
+        return np.arange(low - 0.5, high + step + 0.5, step)
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    return np.linspace(low, high, n_bins + 1)

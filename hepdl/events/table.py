@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hepdl.errors import DataError, SchemaError, unknown_name
-from hepdl.events.containers import Events, Jagged
+from hepdl.events.containers import Events, Jagged, JetTrees
 from hepdl.schema import Schema
 
 __all__ = ["concatenate", "from_awkward"]
@@ -87,16 +87,10 @@ def concatenate(parts: Sequence[Events]) -> Events:
         raise DataError(message)
     first = parts[0]
     for part in parts[1:]:
-        if (part.feature_names, part.nuisance_names, tuple(part.observers)) != (
-            first.feature_names,
-            first.nuisance_names,
-            tuple(first.observers),
-        ):
-            message = (
-                f"tables of events differ in their columns: {list(first.observers)} and "
-                f"{list(part.observers)}; read them with one schema"
-            )
-            raise DataError(message)
+        for one, other in zip(_layout(first), _layout(part), strict=True):
+            if one != other:
+                message = f"tables of events differ: {one} and {other}; read them with one schema"
+                raise DataError(message)
 
     def joined(name: str) -> Tensor:
         return torch.cat([getattr(part, name) for part in parts])
@@ -118,7 +112,21 @@ def concatenate(parts: Sequence[Events]) -> Events:
         observers={
             name: torch.cat([part.observers[name] for part in parts]) for name in first.observers
         },
+        jet_trees=_join_trees([part.jet_trees for part in parts if part.jet_trees is not None]),
         process_names=first.process_names,
+    )
+
+
+def _layout(events: Events) -> tuple[str, ...]:
+    """Return what events must share to stand in one table."""
+    collections = {name: list(rows.columns) for name, rows in events.collections.items()}
+    return (
+        f"features {list(events.feature_names)}",
+        f"nuisances {list(events.nuisance_names)}",
+        f"observers {list(events.observers)}",
+        f"collections {collections}",
+        f"processes {list(events.process_names)}",
+        "no jet trees" if events.jet_trees is None else "jet trees",
     )
 
 
@@ -170,7 +178,23 @@ def _jagged(rows: ak.Array) -> Jagged:
 
 
 def _join_jagged(parts: Sequence[Jagged]) -> Jagged:
-    counts = torch.cat([part.counts for part in parts])
-    offsets = torch.zeros(len(counts) + 1, dtype=torch.int64)
-    torch.cumsum(counts, 0, out=offsets[1:])
+    offsets = _join_offsets([part.offsets for part in parts])
     return Jagged(torch.cat([part.values for part in parts]), offsets, parts[0].columns)
+
+
+def _join_trees(parts: Sequence[JetTrees]) -> JetTrees | None:
+    if not parts:
+        return None
+    return JetTrees(
+        torch.cat([part.features for part in parts]),
+        torch.cat([part.depth for part in parts]),
+        torch.cat([part.is_inner for part in parts]),
+        _join_offsets([part.offsets for part in parts]),
+    )
+
+
+def _join_offsets(parts: Sequence[Tensor]) -> Tensor:
+    counts = torch.cat([offsets.diff() for offsets in parts])
+    offsets = torch.zeros(len(counts) + 1, dtype=torch.int64, device=counts.device)
+    torch.cumsum(counts, 0, out=offsets[1:])
+    return offsets

@@ -219,13 +219,15 @@ class BoostedTrees:
 
     @property
     def best_round(self) -> int:
-        """The last round that ``scores`` uses, from 0."""
-        return int(self._fitted().num_boosted_rounds()) - 1
+        """The last round that ``scores`` uses, from 0; -1 before the fit."""
+        return -1 if self._booster is None else int(self._booster.num_boosted_rounds()) - 1
 
     @property
     def n_parameters(self) -> int:
         """Number of fitted numbers: a threshold for each split, a value for each leaf."""
-        model = json.loads(bytes(self._fitted().save_raw("json")))
+        if self._booster is None:
+            return 0
+        model = json.loads(bytes(self._booster.save_raw("json")))
         trees = model["learner"]["gradient_booster"]["model"]["trees"]
         return sum(int(tree["tree_param"]["num_nodes"]) for tree in trees)
 

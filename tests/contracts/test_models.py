@@ -1,0 +1,238 @@
+"""What every model of ``hepdl/models`` keeps, whatever it is made of."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import pkgutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import hepdl.models
+from hepdl.events import Events, Jagged, select_features
+from hepdl.events.trees import attach_trees
+from hepdl.models import Network, Trees
+
+NAMES = [module.name for module in pkgutil.iter_modules(hepdl.models.__path__)]
+FEATURES = ("jet_pt", "width")
+# What a model cannot be made without, and whatever else is worth a run of its own.
+OPTIONS: dict[str, list[dict[str, Any]]] = {
+    "boosted_trees": [
+        {"features": FEATURES, "n_rounds": 5},
+        {"features": FEATURES, "n_rounds": 5, "subsample": 0.5, "colsample_bytree": 0.5},
+    ],
+    "mlp": [
+        {"features": FEATURES},
+        {"features": FEATURES, "residual": True, "dropout": 0.2, "batch_norm": False},
+    ],
+    "recnn": [
+        {"cell": "simple"},
+        {"cell": "gated", "features": FEATURES, "topology": "cambridge_aachen"},
+        {"cell": "gated", "root_children": True, "preprocess": False, "topology": "random"},
+    ],
+}
+CASES = [(name, options) for name in NAMES for options in OPTIONS.get(name, [{}])]
+is_network = [case for case in CASES if case[0] != "boosted_trees"]
+
+
+def build(name: str, options: dict[str, Any]) -> Any:
+    module = importlib.import_module(f"hepdl.models.{name}")
+    torch.manual_seed(0)
+    return getattr(module, module.__all__[0])(**options)
+
+
+@pytest.fixture(scope="module")
+def jets() -> Events:
+    """Forty jets, the first three of one constituent; signal is wider."""
+    n, random = 40, np.random.default_rng(0)
+    label = np.arange(n) % 2
+    sizes = np.concatenate(([1, 1, 1, 2], random.integers(1, 30, n - 4)))
+    offsets = np.concatenate(([0], np.cumsum(sizes)))
+    spread = np.repeat(0.1 + 0.3 * label, sizes)
+    pt = random.exponential(10.0, offsets[-1]) + 0.1
+    eta, phi = random.normal(0.0, spread), random.normal(0.5, spread)
+    rows = np.stack((pt, eta, phi, pt * np.cosh(eta)), axis=1).astype(np.float32)
+    jet_pt = np.add.reduceat(pt, offsets[:-1])
+    width = np.add.reduceat(np.abs(eta), offsets[:-1]) / sizes
+    return Events(
+        event_number=torch.arange(n),
+        run_number=torch.ones(n, dtype=torch.int64),
+        process=torch.from_numpy(label),
+        label=torch.from_numpy(label),
+        event_weight=torch.from_numpy(random.uniform(0.5, 1.5, n).astype(np.float32)),
+        flat=torch.from_numpy(np.stack((jet_pt, width), axis=1).astype(np.float32)),
+        feature_names=FEATURES,
+        nuisance=torch.zeros(n, 0),
+        collections={
+            "constituents": Jagged(
+                torch.from_numpy(rows), torch.from_numpy(offsets), ("pt", "eta", "phi", "energy")
+            )
+        },
+    )
+
+
+@pytest.fixture
+def prepared(jets: Events) -> Callable[[Any], Events]:
+    """Return a function that gives the jets what a model needs."""
+
+    def prepare(model: Any) -> Events:
+        events = select_features(jets, model.inputs.features)
+        return attach_trees(events, model.inputs.trees) if model.inputs.trees else events
+
+    return prepare
+
+
+@pytest.fixture
+def scores(prepared: Callable[[Any], Events]) -> Callable[..., torch.Tensor]:
+    """Return a function that gives the scores (logits of networks) of the chosen jets."""
+
+    def score(model: Any, events: Events) -> torch.Tensor:
+        if not isinstance(model, nn.Module):
+            return torch.from_numpy(model.scores(events))
+        model.eval()
+        with torch.no_grad():
+            result: torch.Tensor = model(*model.prepare(events))
+        return result
+
+    return score
+
+
+def fitted(model: Any, events: Events) -> Any:
+    if not isinstance(model, nn.Module):
+        model.fit(events, events, seed=0, observe=lambda *_: None, n_threads=1)
+    return model
+
+
+def test_every_model_is_here() -> None:
+    assert set(OPTIONS) <= set(NAMES)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_a_model_is_a_network_or_trees(name: str, options: dict[str, Any]) -> None:
+    model = build(name, options)
+    assert isinstance(model, Network if isinstance(model, nn.Module) else Trees)
+    module = importlib.import_module(f"hepdl.models.{name}")
+    assert module.__all__[0].lower().replace("_", "") == name.replace("_", "")
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_there_is_one_finite_score_per_jet(
+    name: str, options: dict[str, Any], prepared: Any, scores: Any
+) -> None:
+    model = build(name, options)
+    events = prepared(model)
+    found = scores(fitted(model, events), events)
+    assert found.shape == (len(events),)
+    assert found.dtype == torch.float32
+    assert torch.isfinite(found).all()
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_a_score_does_not_depend_on_the_other_jets_or_on_their_order(
+    name: str, options: dict[str, Any], prepared: Any, scores: Any
+) -> None:
+    model = build(name, options)
+    events = prepared(model)
+    together = scores(fitted(model, events), events)
+    order = torch.randperm(len(events), generator=torch.Generator().manual_seed(1))
+    # Other shapes of matrix products round differently: a few float32 ulp.
+    torch.testing.assert_close(
+        scores(model, events.take(order)), together[order], rtol=1e-5, atol=1e-6
+    )
+    for jet in (0, 3, 17):
+        alone = scores(model, events.take(torch.tensor([jet])))
+        torch.testing.assert_close(alone[0], together[jet], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_no_jets_give_no_scores(
+    name: str, options: dict[str, Any], prepared: Any, scores: Any
+) -> None:
+    model = build(name, options)
+    events = prepared(model)
+    nothing = events.take(torch.arange(0))
+    assert scores(fitted(model, events), nothing).shape == (0,)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_a_model_survives_the_disk(
+    name: str, options: dict[str, Any], prepared: Any, scores: Any, tmp_path: Path
+) -> None:
+    model, other = build(name, options), build(name, options)
+    events = prepared(model)
+    fitted(model, events)
+    if isinstance(model, nn.Module):
+        other.reset_parameters(torch.Generator().manual_seed(9))
+        buffer = io.BytesIO()
+        torch.save(model.state_dict(), buffer)
+        buffer.seek(0)
+        other.load_state_dict(torch.load(buffer, weights_only=True))
+    else:
+        model.save(tmp_path)
+        other.load(tmp_path)
+    assert torch.equal(scores(other, events), scores(model, events))
+
+
+@pytest.mark.parametrize(("name", "options"), is_network)
+def test_gradients_reach_every_parameter_and_are_finite(
+    name: str, options: dict[str, Any], prepared: Any
+) -> None:
+    model = build(name, options)
+    events = prepared(model)
+    logits = model.train()(*model.prepare(events))
+    nn.functional.binary_cross_entropy_with_logits(logits, events.label.float()).backward()
+    for parameter_name, parameter in model.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert torch.isfinite(parameter.grad).all(), parameter_name
+        assert parameter.grad.any(), parameter_name
+
+
+@pytest.mark.parametrize(("name", "options"), is_network)
+def test_preparing_needs_no_gradient_and_changes_nothing(
+    name: str, options: dict[str, Any], prepared: Any
+) -> None:
+    model = build(name, options)
+    events = prepared(model)
+    before = events.flat.clone()
+    one, other = model.prepare(events), model.prepare(events)
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    assert not any(tensor.requires_grad for tensor in one)
+    assert torch.equal(events.flat, before)
+
+
+@pytest.mark.parametrize(("name", "options"), is_network)
+def test_one_generator_draws_one_network(name: str, options: dict[str, Any]) -> None:
+    drawn = []
+    for _ in range(2):
+        model = build(name, options)
+        torch.rand(3)
+        model.reset_parameters(torch.Generator().manual_seed(4))
+        drawn.append(nn.utils.parameters_to_vector(model.parameters()))
+    assert torch.equal(*drawn)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_nuisances_weights_and_labels_are_no_inputs(
+    name: str, options: dict[str, Any], prepared: Any, scores: Any
+) -> None:
+    model = build(name, options)
+    events = prepared(model)
+    before = scores(fitted(model, events), events)
+    other = replace(
+        events.with_event_weight(torch.ones(len(events))),
+        label=1 - events.label,
+        nuisance=torch.ones(len(events), 1),
+    )
+    assert torch.equal(scores(model, other), before)
+
+
+def test_every_model_has_a_reference_or_is_plain() -> None:
+    for name in set(NAMES) - {"mlp"}:
+        assert "Reference:" in (importlib.import_module(f"hepdl.models.{name}").__doc__ or "")

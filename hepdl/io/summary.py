@@ -14,8 +14,8 @@ from hepdl.schema.units import UNITS
 
 __all__ = ["BranchSummary", "FileSummary", "TableSummary", "inspect"]
 
-# RNTuple and ROOT number their compression algorithms like this; a setting is 100 * number + level.
-_ALGORITHMS = {0: "none", 1: "ZLIB", 2: "LZMA", 4: "LZ4", 5: "ZSTD"}
+# ROOT's compression setting is 100 * algorithm + level; 0 stands for ROOT's default, which is ZLIB.
+_ALGORITHMS = {0: "ZLIB", 1: "ZLIB", 2: "LZMA", 3: "OLD", 4: "LZ4", 5: "ZSTD"}
 _UNIT_IN_TITLE = re.compile(rf"[\[(]\s*({'|'.join(unit for unit in UNITS if unit != '1')})\s*[\])]")
 
 
@@ -94,7 +94,7 @@ def inspect(file: str | Path) -> FileSummary:
     source = sources[0]
     with open_file(source.path) as content:
         classes: dict[str, str] = content.classnames(recursive=True, cycle=True)
-        default = str(content.file.compression)
+        default = int(content.file.fCompress)
     cycles: dict[str, int] = {}
     for key, kind in classes.items():
         if kind in TABLE_CLASSES:
@@ -110,7 +110,7 @@ def inspect(file: str | Path) -> FileSummary:
     return FileSummary(source.path, size, tuple(tables), others)
 
 
-def _summarise(table: RootTable, name: str, cycles: int, default: str) -> TableSummary:
+def _summarise(table: RootTable, name: str, cycles: int, default: int) -> TableSummary:
     seen: set[int] = set()
     branches = []
     for key, branch in table.branches.items():
@@ -121,7 +121,7 @@ def _summarise(table: RootTable, name: str, cycles: int, default: str) -> TableS
         name,
         "RNTuple" if table.is_rntuple else "TTree",
         table.n_entries,
-        _compression(table) or default,
+        _compression(table, default),
         cycles,
         tuple(branches),
     )
@@ -139,12 +139,13 @@ def _branch(table: RootTable, key: str, branch: Any) -> BranchSummary:
     return BranchSummary(key, kind, found.depth, found.leaf, unit, found.problem)
 
 
-def _compression(table: RootTable) -> str | None:
-    """Return the setting of the first column of an RNTuple; a TTree has that of its file."""
-    if not table.is_rntuple:
-        return None
-    for cluster in getattr(table.content, "page_link_list", []):
-        for column in cluster:
-            number, level = divmod(int(column.compression_settings or 0), 100)
-            return f"{_ALGORITHMS.get(number, number)}({level})"
-    return None
+def _compression(table: RootTable, default: int) -> str:
+    """Return the setting of the first column or branch; most files have one for all."""
+    setting = 0
+    if table.is_rntuple:
+        columns = [c for cluster in table.content.page_link_list for c in cluster]
+        setting = int(columns[0].compression_settings or 0) if columns else default
+    elif table.branches:
+        setting = int(next(iter(table.branches.values())).member("fCompress")) or default
+    algorithm, level = divmod(setting, 100)
+    return f"{_ALGORITHMS.get(algorithm, algorithm)}({level})" if level else "none"

@@ -121,10 +121,11 @@ def _draw_ratio(
         shown = middle[(_GRID >= _FIRST_RATIO) & np.isfinite(middle)]
         if len(shown):
             lowest, highest = min(lowest, float(shown.min())), max(highest, float(shown.max()))
-    axes.set_yscale("log")
+    if highest > 4.0 * lowest:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
     axes.set_ylim(max(lowest / 1.1, 0.05), min(highest * 1.1, 20.0))
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
     axes.set_ylabel(f"over {plain(reference)}", fontsize="small", loc="center")
     axes.grid(visible=True, which="major", alpha=0.35)

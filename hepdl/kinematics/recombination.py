@@ -29,7 +29,7 @@ _LARGEST_WEIGHT = 1e300
 # Marks a nearest neighbour that has to be searched again; -1 means "none within the radius".
 _STALE = -2
 # Rows of the working table.
-_RAPIDITY, _PHI, _WEIGHT, _NEAREST2, _DISTANCE = 0, 1, 2, 3, 4
+_RAPIDITY, _PHI, _WEIGHT, _NEAREST2, _DISTANCE, _SCRATCH = 0, 1, 2, 3, 4, 5
 
 
 @nb.njit(cache=True, error_model="numpy")
@@ -65,12 +65,18 @@ def _separation2(table: Array, s: int, t: int) -> float:
 @nb.njit(cache=True, error_model="numpy")
 def _search(table: Array, nearest: IntArray, ids: IntArray, m: int, t: int, radius2: float) -> None:
     """Find the nearest neighbour of slot ``t`` within the radius among all ``m`` slots."""
+    y, phi = table[_RAPIDITY, t], table[_PHI, t]
+    # All distances before the comparisons: this loop has no branches, so it runs on vectors.
+    for s in range(m):
+        dphi = abs(table[_PHI, s] - phi)
+        dphi = min(dphi, abs(2.0 * np.pi - dphi))
+        dy = table[_RAPIDITY, s] - y
+        table[_SCRATCH, s] = dy * dy + dphi * dphi
+    table[_SCRATCH, t] = np.inf
     best, found = radius2, -1
     for s in range(m):
-        if s == t:
-            continue
-        r2 = _separation2(table, s, t)
-        if r2 < best or (r2 == best and found >= 0 and ids[s] < ids[found]):
+        r2 = table[_SCRATCH, s]
+        if r2 <= best and (r2 < best or (found >= 0 and ids[s] < ids[found])):
             best, found = r2, s
     nearest[t] = found
     table[_NEAREST2, t] = best
@@ -99,12 +105,11 @@ def _before(nearest: IntArray, ids: IntArray, s: int, t: int) -> bool:
 @nb.njit(cache=True, error_model="numpy")
 def _closest(table: Array, nearest: IntArray, ids: IntArray, m: int) -> int:
     """Return the slot of the smallest distance; ties go to the lowest node indices."""
-    best = 0
+    best, smallest = 0, table[_DISTANCE, 0]
     for t in range(1, m):
-        if table[_DISTANCE, t] < table[_DISTANCE, best] or (
-            table[_DISTANCE, t] == table[_DISTANCE, best] and _before(nearest, ids, t, best)
-        ):
-            best = t
+        distance = table[_DISTANCE, t]
+        if distance <= smallest and (distance < smallest or _before(nearest, ids, t, best)):
+            best, smallest = t, distance
     return best
 
 
@@ -146,7 +151,7 @@ def _recombine(
         momenta ``(2 n - 1, 4)``, children ``(2 n - 1, 2)``, others ``(2 n - 1,)``.
     """
     n = (len(momenta) + 1) // 2
-    table = np.empty((5, n))
+    table = np.empty((6, n))
     nearest = np.empty(n, np.int64)
     ids = np.arange(n)
     for t in range(n):

@@ -89,7 +89,10 @@ def _per_entry(value: Any, n_entries: int, kind: str, where: str) -> npt.NDArray
         raise SchemaError(message)
     if kind.startswith("float"):
         return _filled(value, fill=np.nan).astype(kind)
-    if isinstance(value, ak.Array) and (missing := np.flatnonzero(ak.is_none(value))).size:
+    if (
+        isinstance(value, ak.Array)
+        and (missing := np.flatnonzero(np.asarray(ak.is_none(value)))).size
+    ):
         message = (
             f"{where}: {missing.size} entries have no value, the first is entry {missing[0]}; "
             "write where(count(…) > 0, …, 0)"

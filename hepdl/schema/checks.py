@@ -50,7 +50,9 @@ def _part(content: Mapping[str, Any], key: str) -> dict[str, dict[str, Any]]:
     part = content.get(key)
     if not isinstance(part, Mapping):
         return {}
-    return {str(name): dict(v) for name, v in part.items() if isinstance(v, Mapping)}
+    return {
+        str(name): dict(v or {}) for name, v in part.items() if v is None or isinstance(v, Mapping)
+    }
 
 
 def _stored(content: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -225,7 +227,9 @@ def _one_expression(
             problems.append(
                 (key, unknown_name(f"field of {group}", inner, inside, where=repr(text)))
             )
-    if problems or not namespace:
+    if problems or not expression.names <= set(
+        namespace
+    ):  # a malformed field is reported elsewhere
         return problems
     try:
         value = expression.evaluate(namespace)

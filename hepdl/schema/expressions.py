@@ -139,7 +139,8 @@ class Expression:
         try:
             body = ast.parse(text, mode="eval").body
         except SyntaxError as error:
-            message = f"{self.where}: {error.msg} at column {error.offset} of {self.text!r}"
+            column = error.offset or len(text) + 1
+            message = f"{self.where}: {error.msg} at column {column} of {self.text!r}"
             raise SchemaError(message) from error
         except (ValueError, RecursionError, MemoryError) as error:
             message = f"{self.where}: {self.text[:60]!r}… cannot be parsed: too deeply nested?"

@@ -109,7 +109,8 @@ def word_problems(
 
 def word(problems: Iterable[Problem], *, where: Path | str) -> str:
     """Return the message for problems of one file, one line each."""
-    lines = [f"{key}: {text}" if key else text for key, text in dict.fromkeys(problems)]
+    unique = dict.fromkeys(problems)
+    lines = [(f"{key}: {text}" if key else text).replace("\n", "\n    ") for key, text in unique]
     if len(lines) == 1:
         return f"{where}: {lines[0]}"
     return "\n  ".join([f"{where}: {len(lines)} problems", *lines])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,8 @@ from hepdl.track.send import FOLDER_TAG, MODEL_TAG, RECORD_TAG
 from hepdl.track.store import connect, quiet, resolve_uri, sqlite_path
 
 __all__ = ["flatten", "table"]
+
+log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 RESULTS = "metrics.json"
@@ -32,6 +35,7 @@ def table(
 
     Args:
         runs: Output folders, which are read directly, or names of runs in MLflow; all if None.
+            Folders of runs without results yet are named in the log and left out.
         experiment: Name of the analysis; all if None.
         uri: Tracking store; by default as ``hepdl run`` chooses it.
 
@@ -40,6 +44,12 @@ def table(
         EnvironmentFailure: The store cannot be reached.
     """
     wanted = [str(run) for run in runs or ()]
+    unfinished = [run for run in wanted if _is_unfinished(Path(run))]
+    for run in unfinished:
+        log.warning("%s has no %s yet and is left out; finish it with --resume", run, RESULTS)
+    if unfinished and len(unfinished) == len(wanted):
+        return []
+    wanted = [run for run in wanted if run not in unfinished]
     folders = [Path(run) for run in wanted if (Path(run) / RESULTS).is_file()]
     rows = [row for folder in folders for row in _rows_of_folder(folder)]
     if experiment is not None:
@@ -70,6 +80,10 @@ def flatten(result: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             flat[name] = float(value)
     return flat
+
+
+def _is_unfinished(folder: Path) -> bool:
+    return (folder / FILE_NAME).is_file() and not (folder / RESULTS).is_file()
 
 
 def _rows_of_folder(folder: Path) -> list[Row]:

@@ -258,6 +258,19 @@ def test_a_table_without_a_store_says_where_one_would_be(tmp_path: Path) -> None
         table(uri=f"sqlite:///{tmp_path}/nothing.db")
 
 
+def test_an_unfinished_run_is_left_out_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    results = {"format_version": 1, "analysis": "w_tagging", "models": {"recnn": ENTRY}}
+    for name in ("one", "two"):
+        _a_run(tmp_path / name)
+    (tmp_path / "one" / "metrics.json").write_text(json.dumps(results))
+    rows = table([tmp_path / "one", tmp_path / "two"], uri="none")
+    assert [row["run"] for row in rows] == ["one"]
+    assert "two has no metrics.json yet and is left out" in caplog.text
+    assert table([tmp_path / "two"], uri="none") == []
+
+
 def test_damaged_results_are_named(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text('{"models": {')
     with pytest.raises(DataError, match=r"metrics\.json cannot be read as the results"):

@@ -91,7 +91,7 @@ _STYLE = """
 *{box-sizing:border-box}
 body{margin:0;background:#f6f7f9;color:#1c2127;line-height:1.5;
  font-family:system-ui,-apple-system,"Segoe UI","Helvetica Neue",Arial,sans-serif}
-main{max-width:70rem;margin:0 auto;padding:1.2rem}
+main{max-width:80rem;margin:0 auto;padding:1.2rem}
 header,section{background:#fff;border:1px solid #e2e5ea;border-radius:8px;
  padding:1rem 1.4rem;margin:0 0 1.2rem}
 h1{font-size:1.6rem;line-height:1.25;margin:.2rem 0 .6rem}
@@ -101,26 +101,30 @@ p,li{max-width:46rem;margin:.4rem 0}
 nav ul{list-style:none;display:flex;flex-wrap:wrap;gap:.3rem 1.1rem;padding:0;margin:.8rem 0 .2rem}
 a{color:#1f6fb8;text-decoration:none}
 a:hover,a:focus{text-decoration:underline}
-.figures{display:flex;flex-wrap:wrap;gap:1.2rem;align-items:flex-start}
+.figures{display:flex;flex-wrap:wrap;gap:1.2rem 2rem;align-items:flex-start}
 figure{margin:.6rem 0;flex:1 1 26rem;max-width:38rem;min-width:0}
 figure.wide{flex-basis:100%;max-width:100%}
+.scroll{overflow-x:auto}
 img{display:block;width:100%;height:auto;background:#fff}
 figcaption{font-size:.9rem;color:#424a54;margin-top:.4rem;max-width:46rem}
-.scroll{overflow-x:auto;margin:.7rem 0 1rem}
-table{border-collapse:collapse;font-size:.88rem;font-variant-numeric:tabular-nums}
+.table{margin:.7rem 0 1.2rem}
+table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;font-size:.9rem;color:#424a54;padding-bottom:.4rem}
-th,td{padding:.32rem .7rem;border-bottom:1px solid #e2e5ea;white-space:nowrap;text-align:left}
+th,td{padding:.32rem .5rem;border-bottom:1px solid #e2e5ea;white-space:nowrap;text-align:left;
+ vertical-align:top}
 th{border-bottom:2px solid #aab2bd;background:#f6f7f9}
 td.number,th.number{text-align:right}
-td.long{white-space:normal;min-width:16rem}
-tbody tr:hover{background:#f2f7fc}
+td.long{white-space:normal;min-width:22rem}
+th:first-child,td:first-child{position:sticky;left:0}
+td:first-child{background:#fff}
+tbody tr:hover td{background:#f2f7fc}
 details{margin:.6rem 0}
 summary{cursor:pointer;color:#1f6fb8}
 pre{overflow:auto;max-height:36rem;background:#f6f7f9;border:1px solid #e2e5ea;border-radius:6px;
  padding:.8rem;font-size:.8rem;line-height:1.4}
 footer{font-size:.82rem;color:#5b6570;padding:0 .4rem 1rem}
 @media (max-width:40rem){main{padding:.5rem}header,section{padding:.7rem .8rem;border-radius:6px}
- h1{font-size:1.3rem}th,td{padding:.3rem .45rem}}
+ h1{font-size:1.3rem}th,td{padding:.3rem .45rem}.wide img{min-width:42rem}}
 @media print{body{background:#fff}header,section{border:0;padding:0}details{display:none}
  figure{break-inside:avoid}}
 """
@@ -221,7 +225,7 @@ def _blocks(section: Section, folder: Path) -> str:
 
 def _block(block: Block, folder: Path) -> str:
     if isinstance(block, Table):
-        return f'<div class="scroll">\n{to_html(block)}</div>'
+        return f'<div class="scroll table">\n{to_html(block)}</div>'
     if isinstance(block, Picture):
         return _picture(block, folder)
     if isinstance(block, Details):
@@ -248,7 +252,8 @@ def _picture(picture: Picture, folder: Path) -> str:
     caption = escape(picture.caption)
     kind = ' class="wide"' if picture.is_wide else ""
     return (
-        f'<figure{kind}>\n<img alt="{caption}" src="data:image/png;base64,{content}">\n'
+        f'<figure{kind}>\n<div class="scroll"><img alt="{caption}" '
+        f'src="data:image/png;base64,{content}"></div>\n'
         f"<figcaption>{caption} {links}</figcaption>\n</figure>"
     )
 

@@ -77,7 +77,10 @@ def with_interval(interval: Mapping[str, float | None], *, style: str = "unicode
     up = high - value if math.isfinite(high) else math.inf
     if not (down >= 0.0 and up >= 0.0):
         return f"${value:.4g}$" if style == "latex" else f"{value:.4g}"
-    decimals = decimals_of(min(side for side in (down, up) if side > 0.0) if down + up > 0 else 0.0)
+    sides = [side for side in (down, up) if side > 0.0]
+    if not sides:
+        return f"${value:.3f}$" if style == "latex" else f"{value:.3f}"
+    decimals = decimals_of(min(sides))
     # Half a unit more or less on one side is nothing to show.
     if math.isfinite(up) and abs(up - down) <= 0.2 * max(up, down):
         half = 0.5 * (up + down)

@@ -48,7 +48,7 @@ def describe_comparison(entry: Mapping[str, Any]) -> Words:
     ...     "significance": 6.75}).sentence[:68]
     'recnn is better than mlp: ΔAUC = 0.0081 ± 0.0012 (bootstrap 0.0008, '
     """
-    metric, symbol = _names(str(entry["metric"]))
+    metric, symbol, at = _names(str(entry["metric"]))
     value, error = _number(entry.get("value")), _number(entry.get("error"))
     if not (math.isfinite(value) and math.isfinite(error)):
         note = entry.get("note") or "the difference or its error is not finite"
@@ -60,7 +60,8 @@ def describe_comparison(entry: Mapping[str, Any]) -> Words:
         sentence = f"{entry['a']} and {entry['b']} give the same {metric} on {_sample(entry)}"
         return Words(metric, difference, DASH, sentence)
     first, second = (entry["a"], entry["b"]) if value >= 0.0 else (entry["b"], entry["a"])
-    claim = _claim(first, second, abs(sigma), entry)
+    where = at + _where(entry)
+    claim = _claim(first, second, abs(sigma), where, entry)
     size = with_error(abs(value), error)
     details = ", ".join(_parts(entry, error))
     sentence = f"{claim}: {symbol} = {size} ({details}), {abs(sigma):.1f} {_SIGMA}"
@@ -79,32 +80,33 @@ def headline(metrics: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _names(metric: str) -> tuple[str, str]:
+def _names(metric: str) -> tuple[str, str, str]:
+    """Return name of the metric, symbol of a difference, and its working point."""
     if metric == "auc":
-        return "AUC", "ΔAUC"
+        return "AUC", "ΔAUC", ""
     if metric.startswith(_LOG_REJECTION):
         point = metric.removeprefix(_LOG_REJECTION)
-        return f"ln(1/ε_B) at ε_S = {point}", f"Δln(1/ε_B) at ε_S = {point}"
-    return metric, f"Δ{metric}"
+        at = f" at ε_S = {point}"
+        return f"ln(1/ε_B){at}", "Δln(1/ε_B)", at
+    return metric, f"Δ{metric}", ""
 
 
-def _claim(first: str, second: str, sigma: float, entry: Mapping[str, Any]) -> str:
+def _claim(first: str, second: str, sigma: float, where: str, entry: Mapping[str, Any]) -> str:
     if sigma >= _CLAIM:
-        return f"{first} is better than {second}{_where(entry)}"
+        return f"{first} is better than {second}{where}"
     if sigma >= _HINT:
-        return f"{first} may be better than {second}{_where(entry)}"
-    return f"{first} and {second} are not distinguishable on {_sample(entry)}"
+        return f"{first} may be better than {second}{where}"
+    return f"{first} and {second} are not distinguishable{where} on {_sample(entry)}"
 
 
 def _sample(entry: Mapping[str, Any]) -> str:
     number = entry.get("n_entries")
-    sample = "the test entries" if number is None else f"{whole(number)} test entries"
-    return f"{sample}{_where(entry)}"
+    return "the test entries" if number is None else f"{whole(number)} test entries"
 
 
 def _where(entry: Mapping[str, Any]) -> str:
     selection = entry.get("selection", "all")
-    return "" if selection == "all" else f" with {selection}"
+    return "" if selection == "all" else f" for {selection}"
 
 
 def _parts(entry: Mapping[str, Any], error: float) -> list[str]:

@@ -19,6 +19,7 @@ __all__ = [
 
 Entry = Mapping[str, Any]
 _INTERVAL = ("value", "low", "high")
+_DIFFERENCE = ("value", "error", "bootstrap_error", "seed_error")
 _EMPTY = Cell(DASH, latex="--")
 
 
@@ -74,7 +75,7 @@ def comparison_columns(metrics: Entry, *, selection: str = "all") -> Table:
     if not in_window:
         _add_whole_sample(add, models)
     rows = tuple(zip(*(cells for _, cells in columns), strict=True))
-    return Table(tuple(column for column, _ in columns), rows)
+    return Table(tuple(column for column, _ in columns), rows, _caption(found, in_window))
 
 
 def _add_whole_sample(
@@ -111,26 +112,19 @@ def difference_table(metrics: Entry) -> Table:
         Column("selection"),
         Column("models"),
         Column("metric"),
-        Column("difference", names=("value", "error"), is_number=True),
-        Column("bootstrap", names=("bootstrap_error",), is_number=True),
-        Column("seeds", names=("seed_error",), is_number=True),
+        Column("difference", names=_DIFFERENCE, is_number=True),
         Column("significance", names=("significance",), is_number=True),
         Column("in words", is_long=True),
     )
     rows = []
     for entry in metrics.get("comparisons", ()):
         words = describe_comparison(entry)
-        errors = (entry.get("bootstrap_error"), entry.get("seed_error"))
         rows.append(
             (
                 Cell(str(entry.get("selection", "all"))),
                 Cell(f"{entry['a']} \N{EN DASH} {entry['b']}"),
                 Cell(words.metric),
-                Cell(words.difference, numbers=(entry.get("value"), entry.get("error"))),
-                *(
-                    Cell(DASH if error is None else f"{error:.2g}", numbers=(error,))
-                    for error in errors
-                ),
+                Cell(words.difference, numbers=tuple(entry.get(key) for key in _DIFFERENCE)),
                 Cell(words.significance, numbers=(entry.get("significance"),)),
                 Cell(words.sentence),
             )
@@ -176,6 +170,14 @@ def splits_table(metrics: Entry) -> Table:
         for part, counts in splits.items()
     )
     return Table(columns, rows)
+
+
+def _caption(found: Mapping[str, Entry], in_window: bool) -> str:
+    sample = "All test entries"
+    if in_window:
+        windows = {str(entry["selection"]) for entry in found.values() if "selection" in entry}
+        sample = f"Test entries with {', '.join(sorted(windows))}"
+    return f"{sample}; errors are 68 % intervals."
 
 
 def _working_points(models: Mapping[str, Entry]) -> list[str]:

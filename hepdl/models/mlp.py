@@ -1,4 +1,8 @@
-"""A dense network on flat features: batch norm, dropout, residual blocks if wanted."""
+"""A dense network on flat features: batch norm, dropout, residual blocks if wanted.
+
+Reference:
+    Those of the parts, in ``hepdl.layers.dense``.
+"""
 
 from __future__ import annotations
 

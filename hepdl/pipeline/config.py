@@ -185,7 +185,10 @@ class DecorrelationConfig(_Strict):
             message = "'nuisances' is missing: name the schema fields the score must not know"
             raise ValueError(message)
         if self.loss is None and self.nuisances:
-            message = "'loss' is missing: name a loss, e.g. gradient_reversal"
+            message = (
+                f"'loss' is missing for the nuisances {', '.join(self.nuisances)}: name a loss, "
+                "e.g. gradient_reversal"
+            )
             raise ValueError(message)
         return self
 

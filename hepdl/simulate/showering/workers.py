@@ -95,7 +95,7 @@ def _fail(error: BrokenProcessPool) -> NoReturn:
     message = (
         "a worker process of the simulation died (killed, out of memory, or started from a script "
         'without `if __name__ == "__main__":`); finished chunks are kept where the caller stored '
-        "them; run again, with fewer processes if memory is short"
+        f"them; run again, with fewer processes if memory is short ({error})"
     )
     raise EnvironmentFailure(message) from error
 

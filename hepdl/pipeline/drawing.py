@@ -222,6 +222,7 @@ def _sculpting(drawing: Drawing, nuisance: str) -> Figure:
     divergence = {
         name: entry["dependence_on"][nuisance]["jsd"]
         for name, entry in drawing.metrics["models"].items()
+        if "jsd" in entry["dependence_on"][nuisance]
     }
     unit = drawing.units((nuisance,))[nuisance]
     return draw_sculpting(models, label=pretty(nuisance, unit), divergence=divergence)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hepdl.errors import DataError
 from hepdl.evaluate.bootstrap.intervals import Interval
 from hepdl.evaluate.bootstrap.poisson import Bootstrap
 from hepdl.evaluate.bootstrap.ranking import Ranking, rank
@@ -17,8 +19,11 @@ from hepdl.evaluate.calibration import calibration_error
 from hepdl.evaluate.comparison import compare_models
 from hepdl.evaluate.dependence import DependenceOptions, dependence
 from hepdl.pipeline.config import EvaluateConfig
+from hepdl.train.probes import fit_scores
 
 __all__ = ["Sample", "compare_all", "model_numbers"]
+
+log = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float64]
 Rankings = dict[str, list[Ranking]]
@@ -117,20 +122,10 @@ def model_numbers(
         }
     if nuisances:
         by_name = {
-            name: _as_dicts(
-                dependence(
-                    everything.label,
-                    best,
-                    values[everything.index],
-                    everything.weight,
-                    bootstrap=everything.bootstrap,
-                    options=DependenceOptions(_range(values[everything.index], everything)),
-                )
-            )
+            name: _dependence(everything, best, values[everything.index])
             for name, values in nuisances.items()
         }
-        first = next(iter(by_name))
-        numbers["dependence"] = by_name[first]
+        numbers["dependence"] = next(iter(by_name.values()))
         numbers["dependence_on"] = by_name
     return numbers, rankings
 
@@ -199,5 +194,26 @@ def _range(values: Floats, sample: Sample) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _as_dicts(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: metric.as_dict() for name, metric in metrics.items()}
+def _dependence(
+    sample: Sample, scores: npt.NDArray[np.float32], nuisance: Floats
+) -> dict[str, Any]:
+    """Return how much the background's scores depend on a nuisance.
+
+    Scores that are nearly all alike leave nothing on one side of the cut: then there is only a
+    note, since one model that learnt nothing must not cost the numbers of all others.
+    """
+    options = DependenceOptions(_range(nuisance, sample), fit_scores=fit_scores)
+    try:
+        found = dependence(
+            sample.label,
+            scores,
+            nuisance,
+            sample.weight,
+            bootstrap=sample.bootstrap,
+            options=options,
+        )
+    except DataError as error:
+        log.warning("dependence not measured: %s", error)
+        return {"note": str(error)}
+    measured = {name: metric.as_dict() for name, metric in found.items()}
+    return {**measured, "range": list(options.nuisance_range)}

@@ -42,7 +42,9 @@ def draft_schema(summary: FileSummary, *, ttree: str | None = None) -> dict[str,
     roles: set[str] = set()
     usable = [b for b in table.branches if b.leaf in _TYPES and b.depth in {1, 2}]
     prefixes = {b.name.lower(): _prefix(b.name) for b in usable if b.depth == 2}
-    counters = {f"n{prefix}".lower() for prefix, _ in prefixes.values()}
+    counters = {
+        f"n{name}".lower() for key, (prefix, _) in prefixes.items() for name in (key, prefix)
+    }
     taken: set[str] = {_identifier(prefix) for prefix, _ in prefixes.values()}
     for branch in usable:
         if branch.name.startswith("_") and table.kind == "RNTuple":

@@ -92,6 +92,9 @@ def iterate(
     Raises:
         HepdlError: As ``read``; problems of whole files before the first chunk.
     """
+    if max_entries is not None and max_entries < 1:
+        message = f"max_entries must be at least 1, or None for all, not {max_entries}"
+        raise ConfigError(message)
     plan = _Plan(schema, _parse_step(step), max_entries, with_entry, Accounting())
     sources = _checked(files, schema, plan.accounting, skip_bad_files=skip_bad_files)
     return _stream(sources, plan, accounting)
@@ -177,8 +180,9 @@ def _stream(
     sources: list[FileSource], plan: _Plan, accounting: Accounting | None
 ) -> Iterator[ak.Array]:
     mine = plan.accounting
-    if accounting is not None:
-        accounting.skipped.update(mine.skipped)
+    counters = [mine] if accounting is None else [mine, accounting]
+    for counter in counters:
+        counter.skipped.update(mine.skipped)
     left = np.inf if plan.max_entries is None else plan.max_entries
     branches = [field.branch for field in plan.schema.fields]
     for source in sources:
@@ -189,14 +193,14 @@ def _stream(
             left -= n_entries
             step = plan.step
             n_step = step if isinstance(step, int) else table.entries_for(branches, int(step))
-            mine.add(table.file, 0, {})  # a file without entries is accounted for, too
+            for counter in counters:  # a file without entries is accounted for, too
+                counter.add(table.file, 0, {})
             for start in range(0, n_entries, n_step):
                 stop = min(start + n_step, n_entries)
                 position = mine.read
                 selected, entries, rejected = _chunk(table, plan, start, stop)
-                mine.add(table.file, stop - start, rejected)
-                if accounting is not None:
-                    accounting.add(table.file, stop - start, rejected)
+                for counter in counters:
+                    counter.add(table.file, stop - start, rejected)
                 if len(selected):
                     if plan.with_entry:
                         selected[ENTRY_FIELD] = entries - start + position
@@ -215,8 +219,13 @@ def _chunk(
     """Return the selected entries of a range, their numbers, and what each cut rejected."""
     schema = plan.schema
     columns = {field.branch: table.array(field.branch, start, stop) for field in schema.fields}
-    everything = add_derived(to_table(Chunk(table.file, start, columns), schema), schema)
-    mask, rejected = select(everything, schema)
+    stored = to_table(Chunk(table.file, start, columns), schema)
+    try:
+        everything = add_derived(stored, schema)
+        mask, rejected = select(everything, schema)
+    except (DataError, SchemaError) as error:
+        message = f"{table.file}, in the chunk that starts with entry {start}: {error}"
+        raise type(error)(message) from error
     entries = np.flatnonzero(mask).astype(np.int64) + start
     selected = everything if mask.all() else ak.to_packed(everything[mask])
     problems = value_problems(selected, entries, schema, table.file)

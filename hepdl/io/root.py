@@ -63,13 +63,18 @@ class RootTable:
 
     def type_of(self, branch: str) -> BranchType:
         """Return what one entry of a branch is; no data are read."""
+        content = self.branches[branch]
         try:
-            empty = self.branches[branch].array(entry_start=0, entry_stop=0, library="ak")
+            if self.is_rntuple:
+                return _describe(
+                    content.array(entry_start=0, entry_stop=0, library="ak").type.content
+                )
+            # Of a TTree even an empty range reads a basket, its form does not.
+            return _describe(content.interpretation.awkward_form(content.file).type)
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001  uproot raises almost anything for odd branches
             return BranchType(0, "unreadable", _reason(error))
-        return _describe(empty.type)
 
     def array(self, branch: str, start: int, stop: int) -> ak.Array:
         """Return entries ``start`` to ``stop`` of a branch.
@@ -123,7 +128,7 @@ def check_header(path: str) -> None:
         raise FileProblemError(message)
     end = _declared_size(head)
     if end is None or size < end:
-        said = "is cut off" if end is None else f"says {end} bytes"
+        said = "is incomplete" if end is None else f"says {end} bytes"
         message = f"{path}: the file is truncated: its header {said}, it has {size}; fetch it again"
         raise FileProblemError(message)
 
@@ -195,7 +200,7 @@ def _no_ttree(source: FileSource, name: str, known: Sequence[str], file: Any) ->
 
 
 def _describe(type_: Any) -> BranchType:
-    depth, inner = 1, type_.content
+    depth, inner = 1, type_
     while isinstance(inner, ak.types.ListType | ak.types.RegularType):
         if inner.parameters.get("__array__") in {"string", "bytestring"}:
             return BranchType(depth, "text")
@@ -204,12 +209,13 @@ def _describe(type_: Any) -> BranchType:
 
 
 def _declared_size(head: bytes) -> int | None:
+    """Return the size that the header states; None if it does not, as of a file never closed."""
     if len(head) < 20:
         return None
     (version,) = struct.unpack(">i", head[4:8])
     wide = version >= BIG_FILE_VERSION
     (end,) = struct.unpack(">q" if wide else ">i", head[12:20] if wide else head[12:16])
-    return int(end)
+    return int(end) if end > 0 else None
 
 
 def _what_it_is(head: bytes) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def write_root(array: ak.Array, path: Path | str, schema: Schema) -> None:
 
     Args:
         array: Records with the schema's fields, in house units.
-        path: The file; replaced if it exists, never half written.
+        path: The file; replaced if it exists, never half written. Its folder is made.
         schema: Names, types and units.
 
     Raises:
@@ -73,7 +73,7 @@ def write_table(columns: Mapping[str, npt.NDArray[Any]], path: Path | str, *, tt
 
     Args:
         columns: Branch name → one number or truth value per row.
-        path: The file; replaced if it exists, never half written.
+        path: The file; replaced if it exists, never half written. Its folder is made.
         ttree: Name of the TTree.
 
     Shapes:
@@ -112,6 +112,7 @@ def _atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary file beside ``path``, which takes its place in the end or disappears."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
@@ -120,11 +121,11 @@ def _atomic(path: Path) -> Iterator[Path]:
         raise
     except OSError as error:
         reason = error.strerror or " ".join(str(error).split())
-        folder = "" if path.parent.is_dir() else f"; there is no folder {path.parent}"
-        message = f"{path}: cannot be written: {reason}{folder}"
+        message = f"{path}: cannot be written: {reason}"
         raise EnvironmentFailure(message) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(NotADirectoryError):
+            temporary.unlink(missing_ok=True)
 
 
 def _check_fields(array: ak.Array, schema: Schema) -> None:

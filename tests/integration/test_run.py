@@ -219,3 +219,44 @@ def test_a_changed_file_is_noticed_on_resume(
     copy.write_bytes(source.read_bytes())
     with pytest.raises(ConfigError, match=r"made from other data.*\n.*w\.root"):
         hepdl.run(ANALYSIS, resume=True, **options)
+
+
+def test_a_decorrelated_network_stands_beside_its_plain_twin(
+    small_overrides: dict[str, Any], small_data: Path, tmp_path: Path
+) -> None:
+    wanted = {
+        **small_overrides,
+        "models.recnn": None,
+        "models.boosted_trees": None,
+        "evaluate.reference": None,
+        "train.seeds": [0, 1],
+        "decorrelation": {
+            "loss": "gradient_reversal",
+            "nuisances": ["jet_mass"],
+            "strength": 3,
+            "options": {"warm_up": 1},
+        },
+    }
+    wanted = {k: v for k, v in wanted.items() if not k.startswith(("models.recnn.", "models.b"))}
+    wanted["models.boosted_trees"] = None
+    run = hepdl.run(
+        ANALYSIS,
+        output=tmp_path / "run",
+        set=wanted,
+        data_dir=small_data,
+        tracking_uri="none",
+        nproc=1,
+    )
+    models = run.metrics["models"]
+    assert set(models) == {"mlp", "mlp_plain"}
+    for entry in models.values():
+        assert set(entry["seeds"]) == {"0", "1"}
+        for metric in ("ks", "jsd", "distance_correlation", "mutual_information"):
+            assert set(entry["dependence"][metric]) >= {"value", "low", "high", "null"}
+    assert (run.folder / "figures" / "sculpting_jet_mass.png").is_file()
+    differences = [d for d in run.metrics["comparisons"] if d["metric"] == "auc"]
+    assert differences[0]["n_seeds"] == 2
+    assert differences[0]["seed_error"] is not None
+    table = read_table(run.folder / "scores.root", ttree="scores")
+    chosen = models["mlp"]["chosen_seed"]
+    np.testing.assert_array_equal(table["score_mlp"], table[f"score_mlp_seed{chosen}"])

@@ -68,3 +68,9 @@ def test_columns_without_a_four_vector_are_refused(toy_jets: Make) -> None:
 def test_an_unknown_collection_is_refused(toy_jets: Make) -> None:
     with pytest.raises(DataError, match="did you mean 'constituents'"):
         attach_trees(toy_jets(3), TreeInputs("constituent"))
+
+
+def test_building_trees_leaves_torch_its_number_of_threads(toy_jets: Make) -> None:
+    before = torch.get_num_threads()
+    attach_trees(toy_jets(10), TreeInputs())
+    assert torch.get_num_threads() == before

@@ -79,22 +79,24 @@ def test_a_jet_without_nodes_has_the_embedding_zero(toy_jets: Make) -> None:
     torch.testing.assert_close(after, torch.stack((before[0], expected, *before[1:3])))
 
 
-def test_it_learns_to_tell_one_prong_from_two(toy_jets: Make) -> None:
+@pytest.mark.parametrize("cell", ["simple", "gated"])
+def test_it_learns_to_tell_one_prong_from_two(cell: Any, toy_jets: Make) -> None:
     torch.manual_seed(0)
-    model = RecNN(cell="gated", hidden=8)
-    events = prepared(model, toy_jets(400, counts=[8] * 400))
+    model = RecNN(cell=cell, hidden=8, preprocess=False)
+    events = prepared(model, toy_jets(200, counts=[6] * 200))
     events = Scaling.fit(events, model.inputs).apply(events)
     tensors, label = model.prepare(events), events.label.float()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    losses = []
-    for _ in range(60):
+    loss = torch.tensor(torch.inf)
+    for _ in range(300):
+        # The paper's small initialisation makes a plateau at log 2; well below it is enough.
+        if loss < 0.5 * math.log(2):
+            break
         loss = nn.functional.binary_cross_entropy_with_logits(model(*tensors), label)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(loss.item())
-    # Well below the log 2 of a guess.
-    assert losses[-1] < 0.5 * math.log(2)
+    assert loss < 0.5 * math.log(2)
 
 
 def test_every_option_reaches_the_recipe_of_the_trees() -> None:

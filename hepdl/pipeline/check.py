@@ -34,13 +34,15 @@ def check_analysis(analysis: Path, overrides: Iterable[str] = ()) -> str:
         if process.files is None:
             assert process.simulate is not None
             lines.append(
-                f"process {name}: {process.label}, {checked.config.simulate.n_events} entries "
+                f"process {name}: {process.label or 'labels from a branch'}, {checked.config.simulate.n_events} entries "
                 f"from {process.simulate.generator}"
             )
             continue
         found = check_files(process.files, checked.schema)
         problems += [f"process {name}: {problem}" for problem in found]
-        lines.append(f"process {name}: {process.label}, {len(process.files)} files or patterns")
+        lines.append(
+            f"process {name}: {process.label or 'labels from a branch'}, {len(process.files)} files or patterns"
+        )
     if problems:
         raise DataError("\n".join(problems))
     lines.append(f"schema {checked.schema.name}: {checked.schema.fingerprint()[:12]}")

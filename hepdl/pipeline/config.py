@@ -44,9 +44,12 @@ class GeneratorConfig(BaseModel):
 
 
 class ProcessConfig(_Strict):
-    """The events of one process: files, or a generator."""
+    """The events of one process: files, or a generator.
 
-    label: Literal["signal", "background"]
+    Without a ``label`` the schema's label branch says what each entry is.
+    """
+
+    label: Literal["signal", "background"] | None = None
     files: tuple[str, ...] | None = None
     simulate: GeneratorConfig | None = None
 
@@ -250,15 +253,6 @@ class AnalysisConfig(_Strict):
     decorrelation: DecorrelationConfig = DecorrelationConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()
-
-    @field_validator("processes")
-    @classmethod
-    def _both_classes(cls, value: dict[str, ProcessConfig]) -> dict[str, ProcessConfig]:
-        labels = {process.label for process in value.values()}
-        if labels != {"signal", "background"}:
-            message = f"need a signal and a background process, have only {sorted(labels)}"
-            raise ValueError(message)
-        return value
 
     def train_of(self, name: str) -> TrainConfig:
         """Return the training settings of one model: its own over the global ones."""

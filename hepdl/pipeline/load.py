@@ -217,6 +217,7 @@ def _check_names(config: AnalysisConfig, schema: Schema, path: Path) -> list[str
         for name in names
         if name not in fields
     ]
+    problems += _label_problems(config, schema, path)
     reference = config.evaluate.reference
     if reference is not None and reference not in config.models:
         place = f"evaluate.reference in {path.name}"
@@ -239,6 +240,25 @@ def _check_names(config: AnalysisConfig, schema: Schema, path: Path) -> list[str
             for name in sorted(set(names) - set(known))
         ]
     return list(dict.fromkeys(problems))
+
+
+def _label_problems(config: AnalysisConfig, schema: Schema, path: Path) -> list[str]:
+    """Every entry needs a class, and both classes must be there."""
+    if schema.label is not None:
+        return []
+    problems = [
+        f"processes.{name}.label in {path.name}: this key is required, since schema "
+        f"{schema.name} has no branch with the role label (signal or background)"
+        for name, process in config.processes.items()
+        if process.label is None
+    ]
+    labels = {process.label for process in config.processes.values()}
+    if not problems and labels != {"signal", "background"}:
+        have = ", ".join(sorted(str(label) for label in labels))
+        problems.append(
+            f"processes in {path.name}: need a signal and a background process, all are {have}"
+        )
+    return problems
 
 
 def _mentioned_fields(config: AnalysisConfig) -> dict[str, tuple[str, ...]]:

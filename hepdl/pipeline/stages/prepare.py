@@ -160,7 +160,8 @@ def _read_all(work: Work, files: dict[str, list[str]], folder: Path) -> None:
     with progress("reading", n_files) as advance:
         for name, sources in files.items():
             accounting = Accounting()
-            label = work.analysis.config.processes[name].label
+            # Where there is a label branch, it wins over this one.
+            label = work.analysis.config.processes[name].label or "background"
             for chunk in iterate(
                 sources, schema, accounting=accounting, skip_bad_files=work.skip_bad_files
             ):

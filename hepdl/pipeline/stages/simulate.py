@@ -70,7 +70,7 @@ def _request(work: Work, name: str, process: ProcessConfig) -> _Request:
     options = config.simulate.options | process.simulate.options
     where = f"processes.{name}.simulate"
     accepted = inspect.signature(parts.part("generators", generator, where=where)).parameters
-    if "label" in accepted:
+    if "label" in accepted and process.label is not None:
         options = {"label": process.label} | options
     options = {"seed": config.simulate.seed} | options
     versions = {}

@@ -20,7 +20,7 @@ from hepdl.events import Events, Jagged, select_features
 from hepdl.events.trees import attach_trees
 from hepdl.models import Network, Trees
 
-NAMES = [module.name for module in pkgutil.iter_modules(hepdl.models.__path__)]
+NAMES = [found.name for found in pkgutil.iter_modules(hepdl.models.__path__) if not found.ispkg]
 FEATURES = ("jet_pt", "width")
 # What a model cannot be made without, and whatever else is worth a run of its own.
 OPTIONS: dict[str, list[dict[str, Any]]] = {

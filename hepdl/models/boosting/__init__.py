@@ -1,0 +1,3 @@
+"""What the boosted trees stand on."""
+
+from __future__ import annotations

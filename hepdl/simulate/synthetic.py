@@ -28,7 +28,7 @@ Array = npt.NDArray[Any]
 # Entries drawn at a time; fixed, so that the first events do not depend on how many are wanted.
 BATCH = 2048
 # A selection that keeps fewer than one entry in this many drawn counts as one that never passes.
-HOPELESS = 100 * BATCH
+HOPELESS = 25 * BATCH
 # Draws of one object in a batch; a collection is never longer.
 MAX_MULTIPLICITY = 200
 

@@ -10,7 +10,15 @@ from matplotlib.figure import Figure
 
 from hepdl.evaluate.calibration import Reliability
 from hepdl.report.numbers import with_interval
-from hepdl.report.style import empty_figure, model_colours, note_above, plain, stacked, styled
+from hepdl.report.style import (
+    empty_figure,
+    legend,
+    model_colours,
+    note_above,
+    plain,
+    stacked,
+    styled,
+)
 
 __all__ = ["draw_reliability"]
 
@@ -59,7 +67,7 @@ def draw_reliability(
     upper.set_ylim(0.0, 1.0)
     upper.set_ylabel("Share of signal")
     upper.tick_params(labelbottom=False)
-    upper.legend(loc="upper left")
+    legend(upper, "upper left")
     note_above(upper, right=note)
     lower.set_ylim(-1.1 * largest, 1.1 * largest)
     lower.set_xlabel("Mean score")

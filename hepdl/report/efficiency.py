@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from hepdl.evaluate.efficiency import BinnedEfficiency
 from hepdl.report.style import (
     empty_figure,
+    legend_above,
     model_colours,
     note_above,
     plain,
@@ -41,7 +42,7 @@ def draw_efficiencies(
         units: Unit of each variable.
         note: Small text above the first panel.
     """
-    figure = empty_figure(0.4 + 4.2 * len(variables), 6.4)
+    figure = empty_figure(0.4 + 4.2 * len(variables), 6.7)
     stacked(figure)
     grid = figure.add_gridspec(2, len(variables))
     for column, (variable, models) in enumerate(variables.items()):
@@ -55,9 +56,8 @@ def draw_efficiencies(
         upper.tick_params(labelbottom=False)
         lower.set_xlabel(pretty(variable, (units or {}).get(variable, "")))
         if column == 0:
-            upper.legend(loc="upper left", ncols=2, columnspacing=1.0)
-            working_point = rf"$\varepsilon_{{S}}$ = {signal_efficiency:g}"
-            upper.set_title(working_point, loc="left", fontsize="medium")
+            legend_above(figure, upper)
+            upper.set_title(rf"$\varepsilon_{{S}}$ = {signal_efficiency:g}", loc="left")
             note_above(upper, right=note)
     return figure
 

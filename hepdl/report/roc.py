@@ -12,7 +12,15 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from hepdl.evaluate.roc import RocCurve
 from hepdl.report.numbers import with_interval
-from hepdl.report.style import empty_figure, model_colours, note_above, plain, stacked, styled
+from hepdl.report.style import (
+    empty_figure,
+    legend,
+    model_colours,
+    note_above,
+    plain,
+    stacked,
+    styled,
+)
 
 __all__ = ["draw_roc"]
 
@@ -22,6 +30,8 @@ Floats = npt.NDArray[np.float64]
 _FIRST_EFFICIENCY = 0.1
 # The ratio of two such curves settles later; its axis is made for what lies above.
 _FIRST_RATIO, _LEAST_RATIO = 0.2, 1.2
+# Longer names do not fit beside the lower panel; the legend then says who the reference is.
+_LONGEST_LABEL = 16
 _GRID = np.linspace(0.02, 1.0, 491)
 
 
@@ -50,6 +60,8 @@ def draw_roc(
     summaries = {name: _summary(found) for name, found in curves.items()}
     for name, (middle, low, high) in summaries.items():
         label = plain(name)
+        if has_ratio and name == reference and len(name) > _LONGEST_LABEL:
+            label += " (reference)"
         if auc and name in auc:
             label += f",  AUC {with_interval(auc[name], style='mathtext')}"
         upper.plot(_GRID, middle, color=colours[name], label=label)
@@ -104,7 +116,7 @@ def _decorate(axes: Axes, rejections: Sequence[Floats], *, first: float) -> None
     axes.yaxis.set_major_locator(LogLocator(numticks=12))
     axes.set_ylabel(r"Background rejection $1/\varepsilon_{B}$")
     axes.grid(visible=True, which="major", alpha=0.35)
-    axes.legend(loc="upper right")
+    legend(axes, "upper right")
 
 
 def _draw_ratio(
@@ -127,5 +139,6 @@ def _draw_ratio(
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
     axes.set_ylim(max(lowest / 1.1, 0.05), min(highest * 1.1, 20.0))
-    axes.set_ylabel(f"over {plain(reference)}", fontsize="small", loc="center")
+    short = reference if len(reference) <= _LONGEST_LABEL else "reference"
+    axes.set_ylabel(f"over {plain(short)}", fontsize="small", loc="center")
     axes.grid(visible=True, which="major", alpha=0.35)

@@ -10,7 +10,15 @@ from matplotlib.figure import Figure
 
 from hepdl.evaluate.spectra import ScoreSpectra
 from hepdl.report.spectra import points, steps
-from hepdl.report.style import CLASS_COLOURS, empty_figure, grid_shape, note_above, plain, styled
+from hepdl.report.style import (
+    CLASS_COLOURS,
+    empty_figure,
+    grid_shape,
+    legend,
+    note_above,
+    plain,
+    styled,
+)
 
 __all__ = ["draw_scores"]
 
@@ -58,7 +66,7 @@ def _draw_panel(axes: Axes, classes: Mapping[str, ScoreSpectra], *, log: bool) -
     axes.set_xlim(first[0], first[-1])
     axes.set_xlabel("Score")
     axes.set_ylabel("Density")
-    axes.legend(loc="upper left", ncols=2, columnspacing=1.0)
+    legend(axes, "upper left", ncols=2)
     axes.text(
         0.97,
         0.77,

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from hepdl.evaluate.spectra import Spectrum
 from hepdl.report.numbers import with_interval
 from hepdl.report.spectra import points, shape, steps
-from hepdl.report.style import empty_figure, grid_shape, note_above, plain, stacked, styled
+from hepdl.report.style import empty_figure, grid_shape, legend, note_above, plain, stacked, styled
 
 __all__ = ["draw_sculpting"]
 
@@ -92,7 +92,7 @@ def _draw_spectra(upper: Axes, lower: Axes, spectra: Mapping[str, Spectrum]) -> 
     upper.set_ylim(0.0, 1.5 * highest if highest > 0.0 else 1.0)
     upper.set_ylabel("Density")
     upper.tick_params(labelbottom=False)
-    upper.legend(loc="upper right")
+    legend(upper, "upper right")
     lower.axhline(1.0, color="#808080", linewidth=1.0)
     lower.set_ylim(0.0, min(1.3 * steepest, 12.0))
     lower.set_ylabel("cut / no cut", fontsize="small", loc="center")

@@ -14,6 +14,7 @@ from hepdl.report.style import (
     CLASS_COLOURS,
     empty_figure,
     grid_shape,
+    legend,
     model_colours,
     note_above,
     plain,
@@ -73,7 +74,7 @@ def draw_features(
     for place, (name, classes) in enumerate(features.items()):
         axes = figure.add_subplot(rows, columns, place + 1)
         _draw_shapes(axes, classes, label=pretty(name, (units or {}).get(name, "")))
-        axes.legend(loc="upper right")
+        legend(axes, "upper right")
         note_above(axes, right=note if place == 0 else "")
     return figure
 
@@ -103,7 +104,7 @@ def draw_flattening(
             lower = figure.add_subplot(grid[2 * stage + 1, column], sharex=upper)
             _draw_shapes(upper, classes, label="")
             upper.tick_params(labelbottom=False)
-            upper.legend(loc="upper right", ncols=2)
+            legend(upper, "upper right", ncols=2)
             note_above(upper, f"{when} the weights", note if column == stage == 0 else "")
             _draw_class_ratio(lower, classes)
             lower.set_xlabel(label)

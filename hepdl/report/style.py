@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import matplotlib as mpl
 import mplhep
@@ -31,6 +31,8 @@ __all__ = [
     "context",
     "empty_figure",
     "grid_shape",
+    "legend",
+    "legend_above",
     "model_colours",
     "note_above",
     "plain",
@@ -42,6 +44,7 @@ __all__ = [
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Corner = Literal["upper left", "upper right", "lower right"]
 
 _CYCLE = (
     "#3f90da",
@@ -171,6 +174,22 @@ def stacked(figure: Figure) -> None:
     engine = figure.get_layout_engine()
     if isinstance(engine, ConstrainedLayoutEngine):
         engine.set(hspace=0.0, h_pad=0.02)
+
+
+def legend(axes: Axes, loc: Corner = "upper right", *, ncols: int = 1) -> None:
+    """Add the legend of some axes; however long its names, it does not squeeze the axes."""
+    found = axes.legend(loc=loc, ncols=ncols, columnspacing=1.0)
+    found.set_in_layout(False)
+
+
+def legend_above(figure: Figure, axes: Axes) -> None:
+    """Write the legend of some axes over the whole figure, in as many columns as fit its width."""
+    handles, names = axes.get_legend_handles_labels()
+    # A letter of small type is about 0.085 inch wide, the handle and its space 0.6 inch.
+    width = 0.6 + 0.085 * max(map(len, names), default=1)
+    columns = max(1, min(len(names), int(figure.get_figwidth() / width)))
+    if handles:
+        figure.legend(handles, names, loc="outside upper center", ncols=columns)
 
 
 def note_above(axes: Axes, left: str = "", right: str = "") -> None:

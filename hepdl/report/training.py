@@ -9,7 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hepdl.report.style import empty_figure, grid_shape, model_colours, note_above, stacked, styled
+from hepdl.report.style import (
+    empty_figure,
+    grid_shape,
+    legend,
+    model_colours,
+    note_above,
+    stacked,
+    styled,
+)
 
 __all__ = ["draw_training"]
 
@@ -64,7 +72,7 @@ def _draw_losses(
     axes.set_ylabel("Loss")
     axes.margins(y=0.12)
     if axes.lines:
-        axes.legend(loc="upper right")
+        legend(axes, "upper right")
 
 
 def _draw_area(
@@ -77,7 +85,7 @@ def _draw_area(
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axes.set_ylabel("Validation AUC")
     axes.margins(y=0.15)
-    axes.legend(loc="lower right")
+    legend(axes, "lower right")
 
 
 def _line(axes: Axes, history: History, key: str, *, style: str, colour: str, label: str) -> None:

@@ -169,6 +169,7 @@ def test_efficiencies_leave_out_empty_bins():
     text = words(figure)
     for expected in ("Signal efficiency", "Background efficiency", "Jet mass [GeV]", "= 0.5"):
         assert expected in text
+    assert [entry.get_text() for entry in figure.legends[0].get_texts()] == ["recnn", "mlp"]
     assert len(figure.axes[0].containers[0].lines[0].get_xdata()) == 2
 
 
@@ -229,6 +230,29 @@ def test_features_take_any_class_name_and_unit():
     text = words(draw_features({"a_$b": {"signal": found, "top $": found}}, units={"a_$b": "1"}))
     assert r"a \$b" in text
     assert r"top \$" in text
+
+
+LONG = "a_model_whose_name_is_much_longer_than_any_panel_is_wide" * 2
+
+
+def test_long_names_leave_room_for_the_axes():
+    curve, binned = roc_curve(LABEL, SCORES), efficiencies_at(LABEL, SCORES, MASS, edges=EDGES)
+    spectra = background_spectra(LABEL, SCORES, MASS, edges=EDGES)
+    reliability = reliability_curve(LABEL, SCORES, n_bins=4)
+    figures = (
+        draw_roc({LONG: [curve], "b": [curve]}, reference=LONG),
+        draw_efficiencies({"jet_pt": {LONG: binned}}, signal_efficiency=0.5),
+        draw_reliability({LONG: reliability}),
+        draw_sculpting({LONG: spectra}, label="mass"),
+    )
+    for figure in figures:
+        figure.draw_without_rendering()
+        for axes in figure.axes:
+            # matplotlib keeps the middle of a title inside the figure: that costs a part of the
+            # width, where a legend in the layout would cost all of it.
+            assert axes.get_position().width > 0.4
+    assert f"{LONG} (reference)" in words(figures[0])
+    assert "over reference" in words(figures[0])
 
 
 def test_colours_follow_the_place_and_not_the_name():

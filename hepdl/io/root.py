@@ -18,6 +18,8 @@ from hepdl.io.sources import FileSource
 __all__ = ["BranchType", "FileProblemError", "RootTable", "check_header", "open_file", "open_table"]
 
 TABLE_CLASSES = ("TTree", "TNtuple", "TNtupleD", "ROOT::RNTuple", "ROOT::Experimental::RNTuple")
+# How many entries of an RNTuple tell how large one is.
+N_SAMPLE = 100
 # ROOT files beyond this version number have 64-bit positions in their header.
 BIG_FILE_VERSION = 1_000_000
 
@@ -55,9 +57,14 @@ class RootTable:
         self.n_entries = int(content.num_entries)
         self.is_rntuple = "RNTuple" in type(content).__name__
         self.branches: dict[str, Any] = {}
-        for key, branch in content.iteritems(recursive=True):
-            self.branches.setdefault(key, branch)
-        if not self.is_rntuple:  # `Jet/Jet.PT` may also be called `Jet.PT`
+        if self.is_rntuple:
+            # `iteritems` takes seconds for a thousand fields; parts of a variant have no path.
+            named = ((field.path, field) for field in content.all_fields)
+            self.branches = {path: field for path, field in named if path}
+        else:
+            for key, branch in content.iteritems(recursive=True):
+                self.branches.setdefault(key, branch)
+            # `Jet/Jet.PT` may also be called `Jet.PT`
             for branch in list(self.branches.values()):
                 self.branches.setdefault(branch.name, branch)
 
@@ -83,27 +90,32 @@ class RootTable:
             DataError: They cannot be decoded.
         """
         try:
-            return self.branches[branch].array(entry_start=start, entry_stop=stop, library="ak")
+            values = self.branches[branch].array(entry_start=start, entry_stop=stop, library="ak")
         except MemoryError:
             raise
         except Exception as error:
-            message = (
-                f"{self.file}: branch {branch!r}, entries {start} to {stop - 1}, cannot be decoded "
-                f"({_reason(error)}): the file is damaged, fetch or write it again"
-            )
-            raise DataError(message) from error
+            raise DataError(self._damaged(branch, start, stop, _reason(error))) from error
+        if len(values) != stop - start:
+            raise DataError(self._damaged(branch, start, stop, f"it gives {len(values)} entries"))
+        return values
+
+    def _damaged(self, branch: str, start: int, stop: int, reason: str) -> str:
+        return (
+            f"{self.file}: branch {branch!r}, entries {start} to {stop - 1}, cannot be decoded "
+            f"({reason}): the file is damaged, fetch or write it again"
+        )
 
     def entries_for(self, branches: Iterable[str], n_bytes: int) -> int:
         """Return how many entries of some branches fill ``n_bytes`` in memory, at least 1."""
         if self.n_entries == 0:
             return 1
-        names = set(branches)
-        if self.is_rntuple:
-            count = self.content.num_entries_for(n_bytes, filter_name=lambda name: name in names)
+        if self.is_rntuple:  # uproot knows sizes of all fields together only: look at a few entries
+            n_seen = min(N_SAMPLE, self.n_entries)
+            size = sum(ak.to_packed(self.array(name, 0, n_seen)).nbytes for name in set(branches))
         else:
-            size = sum(int(self.branches[name].uncompressed_bytes) for name in names)
-            count = n_bytes * self.n_entries // max(size, 1)
-        return max(1, min(int(count), self.n_entries))
+            n_seen = self.n_entries
+            size = sum(int(self.branches[name].uncompressed_bytes) for name in set(branches))
+        return int(max(1, min(n_bytes * n_seen // max(size, 1), self.n_entries)))
 
 
 def check_header(path: str) -> None:

@@ -32,7 +32,8 @@ class TrainOptions:
         seed: Of the order of the events and of dropout.
         deterministic: Bit-for-bit reproducible on one device, slower: one thread, if ``n_threads``
             does not say otherwise, and only deterministic operations.
-        evaluation_minibatch_size: Events per minibatch when nothing is learnt.
+        evaluation_minibatch_size: Events per minibatch when nothing is learnt. Larger ones are slower
+            on a CPU: the states of a recursive network no longer fit into its cache.
         n_threads: Threads of a CPU operation; None leaves the number as it is.
     """
 
@@ -48,7 +49,7 @@ class TrainOptions:
     clip_norm: float | None = None
     seed: int = 0
     deterministic: bool = False
-    evaluation_minibatch_size: int = 4096
+    evaluation_minibatch_size: int = 512
     n_threads: int | None = None
 
     def __post_init__(self) -> None:

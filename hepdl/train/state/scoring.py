@@ -37,7 +37,7 @@ def predict_logits(network: Network, events: Events, *, minibatch_size: int) -> 
 
 
 def predict_scores(
-    model: Network | Trees, events: Events, *, minibatch_size: int = 4096
+    model: Network | Trees, events: Events, *, minibatch_size: int = 512
 ) -> npt.NDArray[np.float32]:
     """Return the score of each event, in [0, 1], larger for signal.
 

@@ -36,7 +36,8 @@ class Chunk:
     def error(self, field: StoredField, entry: int, problem: str) -> DataError:
         """Return the error for an entry of the chunk."""
         return DataError(
-            f"{self.file}: branch {field.branch!r} ({field.name}), entry {self.start + entry}: {problem}"
+            f"{self.file}: branch {field.branch!r} ({field.name}), entry {self.start + entry}: "
+            f"{problem}"
         )
 
 
@@ -103,9 +104,9 @@ def _not_finite(
     if bad.size == 0:
         return []
     problem = (
-        f"{file}: {what} is not finite (as its type in memory) in {bad.size} of {n_entries} selected "
-        f"entries of this chunk, the first is entry {entries[bad[0]]}: correct the file, or add the "
-        f"cut '{cut}' to the selection"
+        f"{file}: {what} is not finite (as its type in memory) in {bad.size} of {n_entries} "
+        f"selected entries of this chunk, the first is entry {entries[bad[0]]}: correct the file, "
+        f"or add the cut '{cut}' to the selection"
     )
     return [problem]
 

@@ -102,7 +102,8 @@ def _expand_one(pattern: str) -> tuple[list[FileSource], str | None]:
         return [FileSource(str(path), source.ttree)], None
     if not glob.has_magic(source.path):
         return [], _missing(path)
-    matches = sorted(m for m in glob.glob(str(path), recursive=True) if not Path(m).is_dir())  # noqa: PTH207
+    found = glob.glob(str(path), recursive=True)  # noqa: PTH207  Path.glob has no absolute patterns
+    matches = sorted(match for match in found if not Path(match).is_dir())
     if matches:
         return [FileSource(match, source.ttree) for match in matches], None
     parent = _existing_parent(path)

@@ -101,6 +101,9 @@ def _per_entry(value: Any, n_entries: int, kind: str, where: str) -> npt.NDArray
     values = _filled(value, fill=0)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         bad = np.flatnonzero(~np.isfinite(values))
-        message = f"{where}: {bad.size} values are not finite, the first in entry {bad[0]}; use type float32"
+        message = (
+            f"{where}: {bad.size} values are not finite, the first in entry {bad[0]}; "
+            "use type float32"
+        )
         raise DataError(message)
     return values.astype(kind)

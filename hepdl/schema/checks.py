@@ -162,7 +162,9 @@ def _four_vector_problems(content: Mapping[str, Any]) -> Iterator[Problem]:
             needs = {"eta": "1", "phi": "rad"}.get(field, "GeV")
             if unit in UNITS and house_unit(unit) != needs:
                 choices = ", ".join(u for u in UNITS if house_unit(u) == needs)
-                text = f"{field} of a four-vector must state its unit, one of {choices}; it is {unit!r}"
+                text = (
+                    f"{field} of a four-vector must state its unit, one of {choices}, not {unit!r}"
+                )
                 yield f"collections.{name}.branches.{field}.unit", text
 
 
@@ -247,7 +249,7 @@ def _one_expression(
 
 
 def _three_entries(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return three entries of ones in the schema's types: enough to see what an expression gives."""
+    """Return three entries of ones in the schema's types, to see what an expression gives."""
     namespace: dict[str, Any] = {
         name: np.ones(3, dtype=str(branch.get("type", "float32")))
         for name, branch in _part(content, "branches").items()

@@ -1,4 +1,4 @@
-"""YAML files and pydantic's findings in words: file, key path, what is wrong, nearest valid name."""
+"""YAML files and pydantic's findings in words: file, key path, what is wrong, nearest name."""
 
 from __future__ import annotations
 

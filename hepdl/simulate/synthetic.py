@@ -1,9 +1,9 @@
-"""Events drawn from any schema, with no extra installed: for trying things, tests and continuous integration.
+"""Events drawn from any schema, with no extra installed: for trials and tests.
 
 Nothing here is physics. Each field gets plausible values for its unit and name, somewhat different
 for signal and background, so that a training has something to learn and cannot be perfect. A
-collection with a four-vector becomes two hard prongs (signal) or one (background) around the axis of
-a jet, and fields called ``jet_pt``, ``jet_eta``, ``jet_phi``, ``jet_mass`` and ``n_<collection>``
+collection with a four-vector becomes two hard prongs (signal) or one (background) around the axis
+of a jet, and fields called ``jet_pt``, ``jet_eta``, ``jet_phi``, ``jet_mass`` and ``n_<collection>``
 are computed from it.
 """
 

@@ -3,8 +3,8 @@
 Nothing here is physics. Each field gets plausible values for its unit and name, somewhat different
 for signal and background, so that a training has something to learn and cannot be perfect. A
 collection with a four-vector becomes two hard prongs (signal) or one (background) around the axis
-of a jet, and fields called ``jet_pt``, ``jet_eta``, ``jet_phi``, ``jet_mass`` and ``n_<collection>``
-are computed from it.
+of a jet, and fields called ``jet_pt``, ``jet_eta``, ``jet_phi``, ``jet_mass`` and
+``n_<collection>`` are computed from it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,10 @@ def generate(
         SchemaError: No entry passes the selection.
     """
     if label not in {"signal", "background"} or n_events < 0:
-        message = f"synthetic: label must be signal or background and n_events >= 0, not {label!r}, {n_events}"
+        message = (
+            "synthetic: label must be signal or background and n_events >= 0, "
+            f"not {label!r}, {n_events}"
+        )
         raise ConfigError(message)
     # crc32 and not hash(): that differs from one Python process to the next.
     root = (seed, zlib.crc32(f"{label}/{process}".encode()))
@@ -87,8 +90,8 @@ def generate(
 def _hopeless(schema: Schema, rejected: dict[str, int], n_drawn: int) -> str:
     cut = max(rejected, key=lambda name: rejected[name])
     return (
-        f"none of {n_drawn} synthetic entries passes the selection of schema {schema.name}: most fail "
-        f"{cut!r} ({schema.selection[cut]}); widen it, or use another generator"
+        f"none of {n_drawn} synthetic entries passes the selection of schema {schema.name}: "
+        f"most fail {cut!r} ({schema.selection[cut]}); widen it, or use another generator"
     )
 
 

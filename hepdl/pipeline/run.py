@@ -116,8 +116,9 @@ def run(
     chosen = choose_device(device)
     with folder.lock(), logs.to_file(folder.path / "log.txt"), StopRequest() as stop:
         _write_or_compare_config(checked, folder)
-        _write_environment(checked, folder, chosen.type)
+        environment = _write_environment(checked, folder, chosen.type)
         recorder = Recorder(folder.path, analysis=checked.name, root=folder.root, uri=tracking_uri)
+        recorder.tags(_git_tags(environment))
         work = Work(
             analysis=checked,
             folder=folder,
@@ -221,7 +222,7 @@ def _differences(then: Any, now: Any, key: str = "") -> list[str]:
     return [] if then == now else [f"{key}: then {then!r}, now {now!r}"]
 
 
-def _write_environment(analysis: Analysis, folder: RunFolder, device: str) -> None:
+def _write_environment(analysis: Analysis, folder: RunFolder, device: str) -> dict[str, Any]:
     path = folder.path / "environment.json"
     now = describe_environment(
         analysis=analysis.folder, device=device, seeds=analysis.config.train.seeds
@@ -236,3 +237,13 @@ def _write_environment(analysis: Analysis, folder: RunFolder, device: str) -> No
             log.warning("the environment changed since the run began: %s", "; ".join(changed))
         now["resumed"] = [*then.get("resumed", []), {"command": now["command"]}]
     write_json(path, now)
+    return now
+
+
+def _git_tags(environment: Mapping[str, Any]) -> dict[str, str]:
+    """Return the commit of hepdl and of the analysis, and whether files had changed since."""
+    return {
+        f"git_commit_{where}": state["commit"] + ("" if state["clean"] else " (modified)")
+        for where, state in environment["git"].items()
+        if state
+    }

@@ -39,7 +39,8 @@ def test_a_model_from_mlflow_scores_like_the_model_of_the_run(
     assert run.data.tags["data_fingerprint"]
     assert run.data.params["train.epochs"] == "2"
     artefacts = {item.path for item in client.list_artifacts(sent.record)}
-    assert {"figures", "report.html", "metrics.json", "config.yaml"} <= artefacts
+    pages = {"report.html", "metrics.json", "config.yaml", "environment.json"}
+    assert {"figures", *pages} <= artefacts
 
     files = str(small_data / "simulated" / "w-*" / "*.root")
     jets = hepdl.read(files, hepdl.load_schema(w_jets_schema))[:30]
@@ -51,6 +52,10 @@ def test_a_model_from_mlflow_scores_like_the_model_of_the_run(
         expected = small_run.load_model(model.name).predict(jets)
         np.testing.assert_array_equal(served.predict(_as_pandas(jets, columns)), expected)
 
+    for record in client.search_runs([run.info.experiment_id], "tags.`hepdl.model` != ''"):
+        # `recnn` and `boosted_trees` are also the names of their parts.
+        assert record.data.params["model"] == record.info.run_name
+        assert record.data.params["seed"] == "0"
     for row in table():
         number = small_run.metrics["models"][row["model"]]["auc"]
         assert (row["auc"], row["auc_low"], row["auc_high"]) == (

@@ -47,7 +47,10 @@ def fit(work: Work) -> Outcome:
                 _fit_one(work, dataset, name, settings, seed)
         chosen = _choose(work, name, settings.seeds)
         outputs += sorted(p for p in chosen.iterdir() if p.is_file())
-        work.recorder.model(chosen, name=name, inputs=_signature(load_saved(chosen)))
+        saved = load_saved(chosen)
+        settled = ("model", "options", "train", "decorrelation", "seed")
+        work.recorder.params({key: saved.card[key] for key in settled}, model=name)
+        work.recorder.model(chosen, name=name, inputs=_signature(saved))
     shutil.rmtree(work.folder.path / "checkpoints", ignore_errors=True)
     return Outcome(outputs)
 

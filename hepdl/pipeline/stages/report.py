@@ -45,8 +45,9 @@ def report(work: Work) -> Outcome:
     page = folder.path / "report.html"
     write(page, build_page(work, metrics, pictures))
     work.recorder.artifact(folder.figures)
-    for path in (page, folder.path / "config.yaml", folder.path / "metrics.json"):
-        work.recorder.artifact(path)
+    work.recorder.artifact(page)
+    for name in ("config.yaml", "environment.json", "metrics.json"):
+        work.recorder.artifact(folder.path / name)
     return Outcome([page, *_files(folder.figures)])
 
 

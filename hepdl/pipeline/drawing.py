@@ -21,7 +21,7 @@ from hepdl.events.trees import attach_trees
 from hepdl.kinematics import NODE_FEATURES
 from hepdl.pipeline.config import AnalysisConfig
 from hepdl.pipeline.dataset import Dataset, evaluation_weights
-from hepdl.pipeline.saved import load_history, load_saved
+from hepdl.pipeline.saved import load_card, load_history, load_saved
 from hepdl.pipeline.stages.evaluate import selected_test
 from hepdl.pipeline.stages.prepare import load_dataset
 from hepdl.pipeline.work import Work
@@ -255,7 +255,7 @@ def _training(drawing: Drawing) -> Figure:
         for seed in by_seed:
             folder = drawing.work.folder.model(name, seed)
             histories.setdefault(name, {})[seed] = load_history(folder)
-            best.setdefault(name, {})[seed] = int(load_saved(folder).card["best_epoch"])
+            best.setdefault(name, {})[seed] = int(load_card(folder)["best_epoch"])
     rounds = {n: "Round" for n, m in drawing.config.models.items() if m.model == "boosted_trees"}
     return draw_training(histories, best_epochs=best, step_names=rounds)
 

@@ -22,7 +22,7 @@ from hepdl.pipeline import parts
 from hepdl.pipeline.folders import write_json
 from hepdl.schema import Schema
 
-__all__ = ["SavedModel", "load_history", "load_saved", "save_model"]
+__all__ = ["SavedModel", "load_card", "load_history", "load_saved", "save_model"]
 
 FORMAT_VERSION = 1
 
@@ -84,12 +84,12 @@ def save_model(saved: SavedModel, folder: Path, *, history: list[dict[str, float
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def load_saved(folder: Path) -> SavedModel:
-    """Read what ``save_model`` wrote.
+def load_card(folder: Path) -> dict[str, Any]:
+    """Return what was saved beside the parameters, without building the model.
 
     Raises:
         ConfigError: There is no model in the folder.
-        DataError: The model was written by a newer hepdl, or its files do not fit together.
+        DataError: The model was written by a newer hepdl.
     """
     path = folder / "model.json"
     if not path.is_file():
@@ -106,6 +106,18 @@ def load_saved(folder: Path) -> SavedModel:
             f"hepdl {__version__} reads: update hepdl"
         )
         raise DataError(message)
+    return card
+
+
+def load_saved(folder: Path) -> SavedModel:
+    """Read what ``save_model`` wrote.
+
+    Raises:
+        ConfigError: There is no model in the folder.
+        DataError: The model was written by a newer hepdl, or its files do not fit together.
+    """
+    path = folder / "model.json"
+    card = load_card(folder)
     schema = Schema.from_dict(card["schema"])
     if schema.fingerprint() != card["schema_fingerprint"]:
         message = (

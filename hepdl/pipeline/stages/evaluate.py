@@ -16,7 +16,7 @@ from hepdl.pipeline.dataset import Dataset, evaluation_weights
 from hepdl.pipeline.folders import RunFolder, write_json
 from hepdl.pipeline.numbers import Sample, compare_all, model_numbers
 from hepdl.pipeline.progress import progress
-from hepdl.pipeline.saved import load_saved
+from hepdl.pipeline.saved import load_card, load_saved
 from hepdl.pipeline.scoring import score_arranged
 from hepdl.pipeline.stages.prepare import load_dataset, load_notes
 from hepdl.pipeline.work import Outcome, Work
@@ -83,7 +83,7 @@ def _score_table(
         "event_weight": events.event_weight.numpy(),
     }
     for name, by_seed in scores.items():
-        chosen = int(load_saved(folder.model(name)).card["seed"])
+        chosen = int(load_card(folder.model(name))["seed"])
         table[f"score_{name}"] = by_seed[chosen]
         if len(by_seed) > 1:
             for seed, values in by_seed.items():
@@ -116,8 +116,8 @@ def _metrics(work: Work, dataset: Dataset, scores: Scores) -> dict[str, Any]:
     rankings: dict[str, dict[str, Any]] = {}
     with progress("evaluating", len(scores)) as advance:
         for name, by_seed in scores.items():
-            cards = {seed: load_saved(work.folder.model(name, seed)).card for seed in by_seed}
-            chosen = int(load_saved(work.folder.model(name)).card["seed"])
+            cards = {seed: load_card(work.folder.model(name, seed)) for seed in by_seed}
+            chosen = int(load_card(work.folder.model(name))["seed"])
             models[name], rankings[name] = model_numbers(
                 by_seed,
                 cards,

@@ -22,7 +22,7 @@ from hepdl.pipeline.config import DecorrelationConfig, TrainConfig
 from hepdl.pipeline.dataset import Dataset
 from hepdl.pipeline.folders import content_hash
 from hepdl.pipeline.progress import progress
-from hepdl.pipeline.saved import SavedModel, load_saved, save_model
+from hepdl.pipeline.saved import SavedModel, load_card, load_saved, save_model
 from hepdl.pipeline.stages.prepare import load_dataset
 from hepdl.pipeline.work import Outcome, Work
 from hepdl.train import CheckpointFolder, FitResult, TrainOptions, boosted, supervised
@@ -196,7 +196,7 @@ def _signature(saved: SavedModel) -> dict[str, str]:
 
 def _choose(work: Work, name: str, seeds: tuple[int, ...]) -> Path:
     """Copy the seed with the best validation AUC to the folder of the model."""
-    cards = {seed: load_saved(work.folder.model(name, seed)).card for seed in seeds}
+    cards = {seed: load_card(work.folder.model(name, seed)) for seed in seeds}
     best = max(seeds, key=lambda seed: float(cards[seed]["best_validation_auc"]))
     folder = work.folder.model(name)
     for path in sorted(work.folder.model(name, best).iterdir()):

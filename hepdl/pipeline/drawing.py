@@ -27,6 +27,7 @@ from hepdl.pipeline.stages.prepare import load_dataset
 from hepdl.pipeline.work import Work
 from hepdl.report.calibration import draw_reliability
 from hepdl.report.comparison import draw_comparison
+from hepdl.report.cost import draw_cost
 from hepdl.report.efficiency import draw_efficiencies
 from hepdl.report.jet_tree import DrawnTree, draw_jet_trees
 from hepdl.report.roc import draw_roc
@@ -50,6 +51,8 @@ CAPTIONS = {
     "part, with 68 % intervals; open circles are single seeds.",
     "roc": "Background rejection against signal efficiency on the test part; further up is better.",
     "roc_window": "The same inside the window {window}, its spectra flattened anew.",
+    "cost": "Area under the ROC curve against what it costs: parameters, time and speed of the "
+    "training (boosted trees: nodes, and entries times rounds per second).",
     "scores": "Scores of signal and background: filled, the training part; points, the test part. "
     "Where the two differ, the model has learnt its training events by heart.",
     "scores_log": "The same on a logarithmic axis.",
@@ -122,6 +125,8 @@ def figures_of(drawing: Drawing) -> Iterator[tuple[str, str, Draw]]:
     yield "Comparison", "roc", partial(_roc, drawing, drawing.index, drawing.weight, "")
     if config.evaluate.window is not None:
         yield "Comparison", "roc_window", partial(_roc_window, drawing)
+    if len(config.models) > 2:
+        yield "Comparison", "cost", partial(draw_cost, drawing.metrics["models"])
     yield "Scores and calibration", "scores", partial(_scores, drawing, log=False)
     yield "Scores and calibration", "scores_log", partial(_scores, drawing, log=True)
     yield "Scores and calibration", "reliability", partial(_reliability, drawing)

@@ -14,6 +14,7 @@ from hepdl.evaluate.roc import roc_curve
 from hepdl.evaluate.spectra import Spectrum, background_spectra, score_spectra, spectrum
 from hepdl.report.calibration import draw_reliability
 from hepdl.report.comparison import draw_comparison
+from hepdl.report.cost import COSTS, draw_cost
 from hepdl.report.efficiency import draw_efficiencies
 from hepdl.report.roc import draw_roc
 from hepdl.report.scores import draw_scores
@@ -291,3 +292,24 @@ def test_saving_into_a_file_says_which(tmp_path):
 def test_density_of_nothing_is_refused_below_the_figures():
     with pytest.raises(DataError, match="add up to 0"):
         spectrum(MASS, np.zeros(N), edges=EDGES).density()
+
+
+def test_cost_draws_every_model_at_its_costs_and_names_it():
+    models = {
+        "mlp": {"auc": AUC, "n_parameters": 100, "fit_seconds": 2.0, "events_per_second": 1e4},
+        "recnn": {"auc": AUC | {"value": 0.88}, "n_parameters": 8481, "fit_seconds": 100.0},
+    }
+    figure = draw_cost(models, note="Test")
+    text = words(figure)
+    for expected in (*COSTS.values(), "AUC", "Test"):
+        assert expected in text
+    found = [
+        [float(line.get_xdata()[0]) for line in axes.lines if len(line.get_xdata())]
+        for axes in figure.axes
+    ]
+    assert found == [[100.0, 8481.0], [2.0, 100.0], [1e4]]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["mlp", "recnn"]
+
+
+def test_cost_of_models_that_are_not_trained_is_an_empty_figure():
+    assert len(draw_cost({}).axes) == len(COSTS)

@@ -1,0 +1,353 @@
+"""Auxiliary heads: further losses on intermediate layers, while training only.
+
+A head reads the output of one layer, maps it linearly to one number, and adds its own weighted mean
+loss to that of the network: the layer gets a gradient that did not come through all the others
+above it. With ``detach`` the head only watches: it learns, the layers below it feel nothing. The
+heads are no part of the network: at prediction they do not run, and the saved model has none.
+
+Reference: C. Szegedy et al., "Going deeper with convolutions", CVPR 2015, arXiv:1409.4842
+(auxiliary classifiers, with a weight of 0.3).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from hepdl.errors import ConfigError, DataError, unknown_name
+from hepdl.events import Events
+from hepdl.losses.binary_cross_entropy import BinaryCrossEntropy
+from hepdl.models import Network
+from hepdl.train.state.device import device_of
+
+__all__ = [
+    "AUXILIARY_LOSSES",
+    "AUXILIARY_SCHEDULES",
+    "AuxiliaryHead",
+    "AuxiliaryHeads",
+    "find_layers",
+]
+
+AUXILIARY_LOSSES = ("binary_cross_entropy", "mean_squared_error")
+AUXILIARY_SCHEDULES = ("constant", "linear", "cosine")
+LABEL = "label"
+
+
+@dataclass(frozen=True)
+class AuxiliaryHead:
+    """One head; all values are checked at once.
+
+    Attributes:
+        name: Its key under ``auxiliary:``; its loss is observed as ``train_auxiliary_<name>``.
+        layer: The layer that it reads, as in ``network.named_modules()``, e.g. ``stack.blocks.1``.
+        loss: ``"binary_cross_entropy"`` or ``"mean_squared_error"``.
+        target: ``"label"``, or a flat field of the schema: as it is (0 to 1) for the cross-entropy,
+            centred and scaled on the training part for the squared error.
+        weight: Of its loss against the network's own; 0 only measures it.
+        schedule: ``"constant"``, or from ``weight`` at the start of the training down to 0 at its
+            end: ``"linear"``, or ``"cosine"``, weight (1 + cos(pi p)) / 2 with p the progress.
+        detach: The head learns, but no gradient of it reaches the network.
+    """
+
+    name: str
+    layer: str
+    loss: str = "binary_cross_entropy"
+    target: str = LABEL
+    weight: float = 0.3
+    schedule: str = "constant"
+    detach: bool = False
+
+    def __post_init__(self) -> None:
+        """Check all values.
+
+        Raises:
+            ConfigError: Names every value that cannot be used, with its key.
+        """
+        where = f"auxiliary.{self.name}"
+        problems = [
+            unknown_name(key, value, known, where=f"{where}.{key}")
+            for key, value, known in (
+                ("loss", self.loss, AUXILIARY_LOSSES),
+                ("schedule", self.schedule, AUXILIARY_SCHEDULES),
+            )
+            if value not in known
+        ]
+        if not (math.isfinite(self.weight) and self.weight >= 0):
+            problems.append(f"{where}.weight must be a number >= 0, got {self.weight!r}")
+        if problems:
+            raise ConfigError("\n".join(problems))
+
+    @classmethod
+    def from_mapping(cls, options: Mapping[str, Mapping[str, Any]]) -> tuple[AuxiliaryHead, ...]:
+        """Return the heads that a configuration describes: name to options."""
+        return tuple(cls(name=name, **values) for name, values in options.items())
+
+    def weight_at(self, position: float, n_epochs: int) -> float:
+        """Return the weight at a position of the training, e.g. 2.5 = half of the third epoch.
+
+        >>> head = AuxiliaryHead("early", "stack.blocks.0", weight=0.4, schedule="linear")
+        >>> head.weight_at(0, 10), head.weight_at(5, 10), head.weight_at(10, 10)
+        (0.4, 0.2, 0.0)
+        """
+        progress = min(max(position / n_epochs, 0.0), 1.0)
+        if self.schedule == "linear":
+            return self.weight * (1 - progress)
+        if self.schedule == "cosine":
+            return self.weight * (1 + math.cos(math.pi * progress)) / 2
+        return self.weight
+
+    @property
+    def standardises(self) -> bool:
+        """Whether the target is centred and scaled."""
+        return self.target != LABEL and self.loss == "mean_squared_error"
+
+
+class _Tap:
+    """Keeps the last output of a layer while the network trains."""
+
+    def __init__(self) -> None:
+        self.output: Any = None
+        self.is_open = True
+        # In the dry run the network does not train, and calls are counted.
+        self.is_testing = False
+        self.n_calls = 0
+
+    def __call__(self, layer: nn.Module, inputs: Any, output: Any) -> None:
+        if self.is_testing:
+            self.n_calls += 1
+            self.output = output
+        elif self.is_open and layer.training:
+            self.output = output
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Tap:
+        # A copy of the network, e.g. its moving average, has no heads.
+        copy = _Tap()
+        copy.is_open = False
+        return copy
+
+
+class AuxiliaryHeads(nn.Module):
+    """The heads of one network.
+
+    Their own parameters are drawn from ``seed`` alone, so that a head with weight 0, or one more
+    head, leaves every other random number of the fit as it was.
+
+    Args:
+        heads: What they are.
+        seed: Of their first parameters.
+
+    Attributes:
+        names: Name of each head.
+        latest: Loss of each head at the last call of ``loss``, not multiplied by its weight and
+            without gradient, ``(n_heads,)``.
+    """
+
+    center: Tensor
+    scale: Tensor
+
+    def __init__(self, heads: Sequence[AuxiliaryHead], *, seed: int = 0) -> None:
+        super().__init__()
+        self.options = tuple(heads)
+        self.names = tuple(head.name for head in heads)
+        if len(set(self.names)) < len(self.names):
+            message = f"auxiliary heads need different names, got {', '.join(self.names)}"
+            raise ConfigError(message)
+        self.seed = seed
+        self.latest = torch.zeros(len(self.names))
+        self.heads = nn.ModuleList()
+        self.register_buffer("center", torch.zeros(len(self.names)))
+        self.register_buffer("scale", torch.ones(len(self.names)))
+        self._has_targets = all(head.target == LABEL for head in heads)
+        self._entropy = BinaryCrossEntropy()
+        self._taps: list[_Tap] = []
+        self._handles: list[torch.utils.hooks.RemovableHandle] = []
+
+    def extra_repr(self) -> str:
+        """Return every option, so that a resume with another one is recognised."""
+        lines = [str(asdict(head)) for head in self.options]
+        targets = zip(self.names, self.center.tolist(), self.scale.tolist(), strict=True)
+        return "\n".join(
+            [*lines, *(f"{name}: target - {c:.9g} over {s:.9g}" for name, c, s in targets)]
+        )
+
+    def fit_targets(self, train: Events) -> None:
+        """Centre and scale the targets that are fields, on the training part with its |weights|.
+
+        Raises:
+            ConfigError: A target is no field of the events.
+            DataError: A target is constant, not finite, or no probability where it must be one.
+        """
+        weight = train.event_weight.double().abs().cpu()
+        for i, head in enumerate(self.options):
+            if head.target == LABEL:
+                continue
+            values = _field(train, head).double().cpu()
+            if not head.standardises:
+                _check_probability(values, head)
+                continue
+            mean = float((values * weight).sum() / weight.sum())
+            spread = float(((values - mean).square() * weight).sum() / weight.sum()) ** 0.5
+            if not (math.isfinite(spread) and spread > 0):
+                message = (
+                    f"auxiliary.{head.name}.target: the field {head.target!r} has mean {mean:g} and "
+                    f"standard deviation {spread:g} in the training part; it must be finite and "
+                    "not constant: choose another field, or remove such entries by a selection"
+                )
+                raise DataError(message)
+            self.center[i], self.scale[i] = mean, spread
+        self._has_targets = True
+
+    def attach(self, model: Network, minibatch: Events) -> None:
+        """Listen to the layers of the network, and make a head of the right width for each.
+
+        Args:
+            model: The network, on its device; it is run once in evaluation mode.
+            minibatch: Some events as it trains on them, at least one.
+
+        Raises:
+            ConfigError: There is no such layer, or its output is not one vector per event.
+            DataError: A target is a field, and ``fit_targets`` has not been called.
+        """
+        if not self._has_targets:
+            targets = [head.target for head in self.options if head.target != LABEL]
+            message = f"the targets {targets} are not scaled yet: call fit_targets first"
+            raise DataError(message)
+        self.remove()
+        network = cast("nn.Module", model)
+        layers = find_layers(network, self.options)
+        self._taps = [_Tap() for _ in layers]
+        self._handles = [
+            layer.register_forward_hook(tap) for layer, tap in zip(layers, self._taps, strict=True)
+        ]
+        try:
+            widths = self._widths(model, minibatch)
+        except BaseException:
+            self.remove()
+            raise
+        # The constructor of a layer draws numbers: they are put back.
+        with torch.random.fork_rng(devices=[]):
+            self.heads = nn.ModuleList(nn.Linear(width, 1) for width in widths)
+        generator = torch.Generator().manual_seed(self.seed)
+        for head in self.heads:
+            assert isinstance(head, nn.Linear)
+            nn.init.xavier_uniform_(head.weight, generator=generator)
+            nn.init.zeros_(head.bias)
+        first = next(network.parameters(), None)
+        self.to(device=device_of(network), dtype=torch.float32 if first is None else first.dtype)
+        self.train()
+
+    def _widths(self, model: Network, minibatch: Events) -> list[int]:
+        """Run the network once, and return the width of each layer's output."""
+        network = cast("nn.Module", model)
+        was_training = network.training
+        network.eval()
+        for tap in self._taps:
+            tap.is_testing = True
+        with torch.no_grad():
+            network(*model.prepare(minibatch))
+        network.train(was_training)
+        widths = []
+        for tap, head in zip(self._taps, self.options, strict=True):
+            output = tap.output
+            is_vector = isinstance(output, Tensor) and output.shape[:1] == (len(minibatch),)
+            if tap.n_calls != 1 or not is_vector or output.ndim not in (1, 2):
+                found = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+                message = (
+                    f"auxiliary.{head.name}.layer: {head.layer} runs {tap.n_calls} times and gives "
+                    f"{found} for {len(minibatch)} events; a head reads a layer that runs once and "
+                    "gives one vector per event, (n_events, n_features)"
+                )
+                raise ConfigError(message)
+            widths.append(1 if output.ndim == 1 else output.shape[1])
+            tap.is_testing, tap.output = False, None
+        return widths
+
+    def remove(self) -> None:
+        """Stop listening: the network is as if there had never been a head."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles, self._taps = [], []
+
+    def loss(self, minibatch: Events, *, position: float, n_epochs: int) -> Tensor:
+        """Return what the heads add to the loss of the minibatch that the network has just seen.
+
+        Each head's loss is a weighted mean, normalised by the sum of |w| of ``minibatch``, as every
+        loss.
+
+        Args:
+            minibatch: The events of the last forward pass, in training mode.
+            position: In the training, in epochs: 2.5 is half of the third epoch.
+            n_epochs: Of the whole training.
+        """
+        total = torch.zeros((), device=self.center.device)
+        losses = []
+        for i, head in enumerate(self.options):
+            output, self._taps[i].output = self._taps[i].output, None
+            weight = head.weight_at(position, n_epochs)
+            # Nothing flows back from a head without weight, not even zeros.
+            with torch.set_grad_enabled(torch.is_grad_enabled() and weight > 0):
+                value = self._value(i, output.detach() if head.detach else output, minibatch)
+            losses.append(value.detach())
+            if weight > 0:
+                total = total + weight * value
+        self.latest = torch.stack(losses) if losses else self.latest
+        return total
+
+    def _value(self, i: int, output: Tensor, minibatch: Events) -> Tensor:
+        linear = cast("nn.Linear", self.heads[i])
+        # In full precision whatever the network computes in.
+        with torch.autocast(output.device.type, enabled=False):
+            rows = output.to(linear.weight.dtype)
+            predicted: Tensor = linear(rows[:, None] if rows.ndim == 1 else rows).squeeze(1)
+            head = self.options[i]
+            target = minibatch.label if head.target == LABEL else _field(minibatch, head)
+            weight = minibatch.event_weight
+            if head.loss == "binary_cross_entropy":
+                return self._entropy(predicted, target, None, weight)
+            wanted = (target.to(predicted.dtype) - self.center[i]) / self.scale[i]
+            total = weight.abs().sum().clamp_min(torch.finfo(weight.dtype).tiny)
+            squares: Tensor = (predicted - wanted).square() * weight
+            return squares.sum() / total
+
+
+def find_layers(network: nn.Module, heads: Sequence[AuxiliaryHead]) -> list[nn.Module]:
+    """Return the layer that each head reads.
+
+    Raises:
+        ConfigError: Names every layer that the network does not have, with the nearest name.
+    """
+    layers = {name: layer for name, layer in network.named_modules() if name}
+    problems = [
+        unknown_name("layer", head.layer, layers, where=f"auxiliary.{head.name}.layer")
+        for head in heads
+        if head.layer not in layers
+    ]
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return [layers[head.layer] for head in heads]
+
+
+def _field(events: Events, head: AuxiliaryHead) -> Tensor:
+    if head.target not in events.observers:
+        known = [LABEL, *events.observers]
+        where = f"auxiliary.{head.name}.target"
+        raise ConfigError(unknown_name("target", head.target, known, where=where))
+    return events.observers[head.target]
+
+
+def _check_probability(values: Tensor, head: AuxiliaryHead) -> None:
+    # Written so that NaN is bad.
+    bad = torch.nonzero(~((values >= 0) & (values <= 1)))
+    if len(bad):
+        entry = int(bad[0, 0])
+        message = (
+            f"auxiliary.{head.name}.target: the field {head.target!r} is {float(values[entry]):g} "
+            f"at training entry {entry}; binary_cross_entropy needs values from 0 to 1: choose "
+            "loss: mean_squared_error, or another field"
+        )
+        raise DataError(message)

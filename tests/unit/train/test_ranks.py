@@ -1,0 +1,119 @@
+"""Ranks: shares cover every minibatch, and collectives give every rank the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hepdl.errors import ConfigError
+from hepdl.train.state.ranks import Ranks
+
+ROOT = Path(__file__).parents[3]
+SCRIPT = Path(__file__).with_name("ranks_script.py")
+
+
+def start_ranks(size: int, *arguments: str) -> list[subprocess.Popen[str]]:
+    """Start processes with the variables that torchrun would give them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return [
+        subprocess.Popen(
+            [sys.executable, str(SCRIPT), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+                "TORCHELASTIC_RUN_ID": "test",
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+                "WORLD_SIZE": str(size),
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+            },
+        )
+        for rank in range(size)
+    ]
+
+
+def answers(processes: list[subprocess.Popen[str]]) -> list[Any]:
+    outputs = [process.communicate(timeout=100) for process in processes]
+    return [json.loads(out) if out else err for out, err in outputs]
+
+
+@given(first=st.integers(0, 1000), n=st.integers(0, 200), size=st.integers(1, 9))
+def test_shares_cover_a_minibatch_once_in_order_and_evenly(first: int, n: int, size: int) -> None:
+    shares = [Ranks(rank, size).share(first, first + n) for rank in range(size)]
+    covered = [position for start, end in shares for position in range(start, end)]
+    assert covered == list(range(first, first + n))
+    counts = [end - start for start, end in shares]
+    working = [count for count in counts if count]
+    assert counts == working + [0] * (size - len(working))
+    assert not working or max(working) - min(working) <= 1
+    # Batch norm cannot train on one event.
+    assert 1 not in counts or n == 1
+
+
+def test_one_rank_does_everything_and_nothing_more() -> None:
+    ranks = Ranks.alone()
+    tensor = torch.tensor([1.5, -2.0], requires_grad=True)
+    assert ranks.is_first
+    assert ranks.is_alone
+    assert ranks.share(3, 11) == (3, 11)
+    ranks.sum_(tensor.data)
+    assert tensor.tolist() == [1.5, -2.0]
+    whole = ranks.whole(tensor, first=0, n_rows=2)
+    assert whole.tolist() == [1.5, -2.0]
+    assert not whole.requires_grad
+    assert ranks.gather("a") == ["a"]
+    assert ranks.broadcast("a") == "a"
+    assert ranks.any(True)
+    assert not ranks.any(False)
+
+
+def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert Ranks.from_environment() == Ranks.alone()
+
+
+def test_a_rank_without_a_gpu_of_its_own_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ConfigError, match="rank 2 has no GPU of its own, this host has 2"):
+        Ranks(2, 4, local_rank=2).device(torch.device("cuda"))
+    assert Ranks(2, 4, local_rank=2).device(torch.device("cpu")) == torch.device("cpu")
+
+
+def test_three_ranks_get_the_same_from_every_collective() -> None:
+    found = answers(start_ranks(3, "everything"))
+    assert [each.pop("rank") for each in found] == [
+        [0, 3, True, False],
+        [1, 3, False, False],
+        [2, 3, False, False],
+    ]
+    assert found[0] == found[1] == found[2]
+    assert found[0]["sum"] == [111.0, 111.0]
+    assert found[0]["whole"] == [[float(i), i * torch.tensor(1e-3).item()] for i in range(7)]
+    assert found[0]["any"] == [True, False]
+    assert found[0]["gather"] == [{"rank": i, "text": "x" * 1000 * i} for i in range(3)]
+    assert found[0]["broadcast"] == {"task": ["mlp", 0, None]}
+
+
+def test_a_rank_that_is_killed_is_noticed_at_once_and_named_as_such() -> None:
+    processes = start_ranks(2, "die")
+    left, _ = answers(processes)
+    assert processes[1].returncode == -9
+    assert left["status"] == 3
+    assert "lost another rank while" in left["message"]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -34,6 +37,28 @@ def gather_rows(offsets: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
     return torch.arange(len(shift), device=offsets.device) + shift, new_offsets
 
 
+class _SlicedColumns(Mapping[str, Tensor]):
+    """Columns of which a range of rows is looked at when it is asked for, not before.
+
+    A minibatch of training rarely looks at its observers, and there may be dozens.
+    """
+
+    def __init__(self, columns: Mapping[str, Tensor], first: int, end: int) -> None:
+        self._columns, self._first, self._end = columns, first, end
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._columns[name][self._first : self._end]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
 @dataclass(frozen=True)
 class Jagged:
     """A collection with a varying number of rows per event.
@@ -59,6 +84,17 @@ class Jagged:
     def take(self, index: Tensor) -> Jagged:
         """Return the chosen events, in the order of ``index``."""
         rows, offsets = gather_rows(self.offsets, index)
+        return Jagged(self.values[rows], offsets, self.columns)
+
+    @cached_property
+    def _host_offsets(self) -> npt.NDArray[np.int64]:
+        # Kept, so that a slice of events on another device waits for it only once.
+        return np.asarray(self.offsets.cpu().numpy())
+
+    def slice(self, first: int, end: int) -> Jagged:
+        """Return the events ``first`` to ``end - 1``; their rows are looked at, not copied."""
+        rows = slice(self._host_offsets[first], self._host_offsets[end])
+        offsets = self.offsets[first : end + 1] - rows.start
         return Jagged(self.values[rows], offsets, self.columns)
 
     def to(self, device: torch.device | str) -> Jagged:
@@ -92,6 +128,16 @@ class JetTrees:
     def take(self, index: Tensor) -> JetTrees:
         """Return the chosen jets, in the order of ``index``."""
         rows, offsets = gather_rows(self.offsets, index)
+        return JetTrees(self.features[rows], self.depth[rows], self.is_inner[rows], offsets)
+
+    @cached_property
+    def _host_offsets(self) -> npt.NDArray[np.int64]:
+        return np.asarray(self.offsets.cpu().numpy())
+
+    def slice(self, first: int, end: int) -> JetTrees:
+        """Return the jets ``first`` to ``end - 1``; their nodes are looked at, not copied."""
+        rows = slice(self._host_offsets[first], self._host_offsets[end])
+        offsets = self.offsets[first : end + 1] - rows.start
         return JetTrees(self.features[rows], self.depth[rows], self.is_inner[rows], offsets)
 
     def to(self, device: torch.device | str) -> JetTrees:
@@ -163,6 +209,36 @@ class Events:
             observers={name: column[index] for name, column in self.observers.items()},
             jet_trees=None if self.jet_trees is None else self.jet_trees.take(index),
         )
+
+    def slice(self, first: int, end: int) -> Events:
+        """Return the events ``first`` to ``end - 1`` as views: no row is copied.
+
+        A loop does this for every minibatch, so it takes a few microseconds only; observers are
+        looked at when they are asked for.
+
+        Raises:
+            IndexError: ``first`` and ``end`` are no range of these events.
+        """
+        if not 0 <= first <= end <= len(self):
+            message = f"events {first} to {end} are no range of {len(self)} events"
+            raise IndexError(message)
+        rows = slice(first, end)
+        # dataclasses.replace would look at each of the fields; this is a fifth of a step's budget.
+        chosen = object.__new__(type(self))
+        chosen.__dict__.update(
+            self.__dict__,
+            event_number=self.event_number[rows],
+            run_number=self.run_number[rows],
+            process=self.process[rows],
+            label=self.label[rows],
+            event_weight=self.event_weight[rows],
+            flat=self.flat[rows],
+            nuisance=self.nuisance[rows],
+            collections={n: part.slice(first, end) for n, part in self.collections.items()},
+            observers=_SlicedColumns(self.observers, first, end),
+            jet_trees=None if self.jet_trees is None else self.jet_trees.slice(first, end),
+        )
+        return chosen
 
     def to(self, device: torch.device | str) -> Events:
         """Return the same events on ``device``."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 import torch
 
 from hepdl.events import Events, TreeInputs, gather_rows
@@ -49,3 +50,37 @@ def test_another_weight_leaves_the_rest(toy_jets: Make) -> None:
     other = events.with_event_weight(torch.tensor([1.0, -2.0, 3.0, 4.0], dtype=torch.float64))
     assert other.event_weight.dtype == torch.float32
     assert other.flat is events.flat
+
+
+def test_a_slice_is_what_taking_its_range_gives_without_a_copy(toy_jets: Make) -> None:
+    events = attach_trees(toy_jets(30), TreeInputs())
+    for first, end in ((0, 30), (4, 11), (29, 30), (7, 7)):
+        taken, part = events.take(torch.arange(first, end)), events.slice(first, end)
+        assert len(part) == end - first
+        for name in ("event_number", "process", "label", "event_weight", "flat", "nuisance"):
+            assert torch.equal(getattr(part, name), getattr(taken, name))
+        assert list(part.observers) == list(events.observers)
+        for name, column in part.observers.items():
+            assert torch.equal(column, taken.observers[name])
+        mine, theirs = part.collections["constituents"], taken.collections["constituents"]
+        assert torch.equal(mine.values, theirs.values)
+        assert torch.equal(mine.offsets, theirs.offsets)
+        for name in ("features", "depth", "is_inner", "offsets"):
+            assert torch.equal(getattr(part.jet_trees, name), getattr(taken.jet_trees, name))
+    part = events.slice(4, 11)
+    assert part.flat.untyped_storage().data_ptr() == events.flat.untyped_storage().data_ptr()
+    rows = part.collections["constituents"].values.untyped_storage()
+    assert rows.data_ptr() == events.collections["constituents"].values.untyped_storage().data_ptr()
+
+
+def test_a_slice_of_a_slice_counts_from_the_first(toy_jets: Make) -> None:
+    events = attach_trees(toy_jets(30), TreeInputs())
+    once, twice = events.slice(7, 9), events.slice(5, 20).slice(2, 4)
+    assert torch.equal(once.event_number, twice.event_number)
+    assert torch.equal(once.jet_trees.features, twice.jet_trees.features)
+    assert torch.equal(once.observers["width"], twice.observers["width"])
+
+
+def test_a_slice_beyond_the_events_is_refused(toy_jets: Make) -> None:
+    with pytest.raises(IndexError, match="events 2 to 5 are no range of 4 events"):
+        toy_jets(4).slice(2, 5)

@@ -119,6 +119,11 @@ class SplitConfig(_Strict):
             raise ValueError(message)
         return self
 
+    @property
+    def fold_numbers(self) -> tuple[int | None, ...]:
+        """The folds to be fitted; ``(None,)`` without folds."""
+        return (None,)
+
 
 class TrainingWeights(_Strict):
     """The weight that the loss uses."""

@@ -60,6 +60,11 @@ class Dataset:
         """Return the positions of the events of one part."""
         return np.flatnonzero(self.part == PARTS.index(part))
 
+    def of_fold(self, fold: int | None) -> Dataset:
+        """Return the same events with the parts and training weights of one fold."""
+        assert fold is None
+        return self
+
     def training_events(self, events: Events, part: str) -> Events:
         """Return one part of ``events`` (the same rows as ours) with its training weight."""
         index = self.index(part)

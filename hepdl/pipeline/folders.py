@@ -78,14 +78,14 @@ class RunFolder:
         """Folder of the pictures."""
         return self.path / "figures"
 
-    def model(self, name: str, seed: int | None = None) -> Path:
-        """Folder of the chosen model, or of one seed's model."""
-        folder = self.path / "models" / name
+    def model(self, name: str, seed: int | None = None, fold: int | None = None) -> Path:
+        """Folder of the chosen model, or of one seed's model; with folds, of one fold's."""
+        folder = _below(self.path / "models" / name, fold)
         return folder if seed is None else folder / "seeds" / str(seed)
 
-    def checkpoint(self, name: str, seed: int) -> Path:
+    def checkpoint(self, name: str, seed: int, fold: int | None = None) -> Path:
         """Folder of the last complete state of one training."""
-        return self.path / "checkpoints" / name / str(seed)
+        return _below(self.path / "checkpoints" / name, fold) / str(seed)
 
     def has_finished(self, stage: str, inputs: str) -> bool:
         """Whether a stage is done with these inputs and its outputs are still whole."""
@@ -139,6 +139,10 @@ class RunFolder:
                 message = f"another process is working in {self.path}: wait for it, or stop it"
                 raise ConfigError(message) from error
             yield
+
+
+def _below(folder: Path, fold: int | None) -> Path:
+    return folder if fold is None else folder / "folds" / str(fold)
 
 
 def _root_of(output: Path) -> Path:

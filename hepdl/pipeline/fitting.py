@@ -1,0 +1,205 @@
+"""One fit: a model with one seed on one fold, from the prepared events to the saved model."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from hepdl.events import Events
+from hepdl.events.scaling import Scaling
+from hepdl.losses import Loss, Penalty
+from hepdl.losses.binary_cross_entropy import BinaryCrossEntropy
+from hepdl.models import Network, Trees
+from hepdl.pipeline import parts
+from hepdl.pipeline.config import AnalysisConfig, DecorrelationConfig
+from hepdl.pipeline.dataset import Dataset
+from hepdl.pipeline.folders import content_hash
+from hepdl.pipeline.progress import progress
+from hepdl.pipeline.saved import SavedModel, save_model
+from hepdl.pipeline.work import Work
+from hepdl.train import CheckpointFolder, FitResult, TrainOptions, boosted, supervised
+
+__all__ = ["FitTask", "fit_task", "fit_tasks"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FitTask:
+    """Which fit.
+
+    Attributes:
+        name: The key of the model under ``models:``.
+        seed: Of everything that is random in the fit.
+        fold: The fold that the fit leaves out; None without folds.
+    """
+
+    name: str
+    seed: int
+    fold: int | None = None
+
+    def __str__(self) -> str:
+        fold = "" if self.fold is None else f", fold {self.fold}"
+        return f"{self.name}, seed {self.seed}{fold}"
+
+
+def fit_tasks(config: AnalysisConfig, name: str) -> list[FitTask]:
+    """Return every fit of one model, in the order in which they are done."""
+    return [
+        FitTask(name, seed, fold)
+        for fold in config.split.fold_numbers
+        for seed in config.train_of(name).seeds
+    ]
+
+
+def fit_task(work: Work, dataset: Dataset, task: FitTask) -> None:
+    """Do one fit and save its model.
+
+    Args:
+        work: The run.
+        dataset: All events of the run, of all folds.
+        task: Which fit.
+
+    Raises:
+        DataError: The events of the fit cannot be used.
+        DivergedError: A loss is not finite.
+        StoppedError: A stop was requested.
+    """
+    config = work.analysis.config
+    model = _build(config, task)
+    start = time.monotonic()
+    dataset = dataset.of_fold(task.fold)
+    events = dataset.arranged(model.inputs)
+    train = dataset.training_events(events, "train")
+    validation = dataset.training_events(events, "validation")
+    scaling = Scaling.fit(train, model.inputs) if model.inputs.scaled else None
+    if scaling is not None:
+        train, validation = scaling.apply(train), scaling.apply(validation)
+    log.info(
+        "%s: %d entries to train, %d to choose, prepared in %.1f s",
+        task,
+        len(train),
+        len(validation),
+        time.monotonic() - start,
+    )
+    result = _run_loop(work, task, model, train, validation)
+    saved = SavedModel(task.name, model, scaling, work.analysis.schema, _card(config, task, result))
+    folder = work.folder.model(task.name, task.seed, task.fold)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    save_model(saved, folder, history=result.history)
+    log.info(
+        "%s: validation AUC %.4f at epoch %d, %.0f s, %.0f entries/s",
+        task,
+        result.best_validation_auc,
+        result.best_epoch,
+        result.fit_seconds,
+        result.events_per_second,
+    )
+
+
+def _build(config: AnalysisConfig, task: FitTask) -> Network | Trees:
+    description = config.models[task.name]
+    with torch.random.fork_rng():
+        torch.manual_seed(task.seed)
+        model: Network | Trees = parts.build(
+            "models",
+            description.model,
+            description.options,
+            where=f"models.{task.name}.options",
+        )
+    return model
+
+
+def _card(config: AnalysisConfig, task: FitTask, result: FitResult) -> dict[str, Any]:
+    """Return what is saved beside the parameters."""
+    description = config.models[task.name]
+    return {
+        "model": description.model,
+        "options": description.options,
+        "train": config.train_of(task.name).model_dump(mode="json"),
+        "decorrelation": config.decorrelation_of(task.name).model_dump(mode="json"),
+        "seed": task.seed,
+        "fold": task.fold,
+        "best_epoch": result.best_epoch,
+        "best_validation_auc": result.best_validation_auc,
+        "fit_seconds": result.fit_seconds,
+        "events_per_second": result.events_per_second,
+        "n_parameters": result.n_parameters,
+        "stopped_early": result.stopped_early,
+        "configuration": content_hash(config.as_dict()),
+    }
+
+
+def _run_loop(
+    work: Work, task: FitTask, model: Network | Trees, train: Events, validation: Events
+) -> FitResult:
+    """Hand the fit to its loop: the trees' own, or the one that the configuration names."""
+    config = work.analysis.config
+    settings = config.train_of(task.name)
+    penalty = config.decorrelation_of(task.name)
+    options = TrainOptions(**settings.model_dump(exclude={"loop", "seeds"}), seed=task.seed)
+    checkpoint = CheckpointFolder(work.folder.checkpoint(task.name, task.seed, task.fold))
+    suffix = "" if len(settings.seeds) == 1 else f"_seed{task.seed}"
+    suffix += "" if task.fold is None else f"_fold{task.fold}"
+    is_network = isinstance(model, nn.Module)
+    total = settings.epochs if is_network else getattr(model, "n_rounds", 1)
+    with progress(str(task), total) as advance:
+
+        def observe(values: dict[str, float], step: int) -> None:
+            work.recorder.metrics(
+                {f"{key}{suffix}": value for key, value in values.items()}, step, model=task.name
+            )
+            advance(text=f"validation AUC {values.get('validation_auc', float('nan')):.4f}")
+
+        if not is_network:
+            return boosted.fit(
+                cast("Trees", model),
+                train,
+                validation,
+                options=options,
+                observe=observe,
+                checkpoint=checkpoint,
+                resume=work.resume,
+                stop=work.stop,
+            )
+        network = cast("Network", cast("nn.Module", model).to(work.device))
+        loop = parts.part("loops", settings.loop, where=f"models.{task.name}.train.loop")
+        if loop is not supervised.fit:
+            log.info("%s: loop %s", task.name, settings.loop)
+        train, validation = _with_nuisances(train, penalty), _with_nuisances(validation, penalty)
+        result: FitResult = loop(
+            network,
+            train,
+            validation,
+            options=options,
+            loss=cast("Loss", BinaryCrossEntropy()),
+            decorrelation=_build_penalty(penalty),
+            observe=observe,
+            checkpoint=checkpoint,
+            resume=work.resume,
+            stop=work.stop,
+        )
+        return result
+
+
+def _with_nuisances(events: Events, penalty: DecorrelationConfig) -> Events:
+    """Take the nuisances that the configuration names, whatever their role in the schema."""
+    if not penalty.nuisances:
+        return events
+    columns = [events.observers[name].to(torch.float32) for name in penalty.nuisances]
+    return replace(
+        events, nuisance=torch.stack(columns, dim=1), nuisance_names=tuple(penalty.nuisances)
+    )
+
+
+def _build_penalty(penalty: DecorrelationConfig) -> Penalty | None:
+    if penalty.loss is None:
+        return None
+    options = {"strength": penalty.strength, "nuisances": penalty.nuisances, **penalty.options}
+    built: Penalty = parts.build("losses", penalty.loss, options, where="decorrelation")
+    return built

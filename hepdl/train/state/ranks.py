@@ -193,7 +193,7 @@ def _wording(what: str) -> Iterator[None]:
         yield
     except RuntimeError as error:
         # The class `DistBackendError` and everything that gloo raises derive from it.
-        reason = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0].partition(". ")[0]
         message = f"lost another rank while {what}: {reason}; run again with --resume"
         raise EnvironmentFailure(message) from error
 

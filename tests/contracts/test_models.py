@@ -31,6 +31,18 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "mlp": [
         {"features": FEATURES},
         {"features": FEATURES, "residual": True, "dropout": 0.2, "batch_norm": False},
+        {
+            "features": FEATURES,
+            "batch_norm": False,
+            "layer_norm": True,
+            "norm_after": True,
+            "activation": "swiglu",
+            "embedding": {"name": "periodic_linear_relu", "size": 3, "frequencies": 4},
+        },
+    ],
+    "resmlp": [
+        {"features": FEATURES, "width": 16, "n_blocks": 2},
+        {"features": FEATURES, "width": 16, "dropout": 0.2, "embedding": "linear_relu"},
     ],
     "recnn": [
         {"cell": "simple"},

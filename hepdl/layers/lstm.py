@@ -108,7 +108,12 @@ class Lstm(nn.Module):
         return torch.where((counts > 0)[:, None], found, torch.zeros_like(found))
 
     def trace(
-        self, values: Tensor, mask: Tensor, *, forced: Mapping[str, float] | None = None
+        self,
+        values: Tensor,
+        mask: Tensor,
+        *,
+        forced: Mapping[str, float] | None = None,
+        start: tuple[Tensor, Tensor] | None = None,
     ) -> LstmTrace:
         """Run step by step, with some gates forced if wanted, and return everything.
 
@@ -116,6 +121,7 @@ class Lstm(nn.Module):
             values: As in ``forward``.
             mask: As in ``forward``; here the padding may be anywhere.
             forced: Gate to the value that it has for all units and steps, in [0, 1].
+            start: Cell and state before the first step, each ``(n_events, hidden)``; None is zero.
 
         Raises:
             ConfigError: There is no such gate, or its value is not in [0, 1].
@@ -134,7 +140,7 @@ class Lstm(nn.Module):
         # Times first: each step reads one contiguous block.
         products = torch.addmm(bias_in + bias_state, rows, weight_in.t())
         recurrent = weight_state.t()
-        cell = state = values.new_zeros(n_events, hidden)
+        cell, state = start or (values.new_zeros(n_events, hidden),) * 2
         steps: list[tuple[Tensor, ...]] = []
         blocks = products.view(n_steps, n_events, 4 * hidden)
         for product, is_entry in zip(blocks, mask.t()[:, :, None], strict=True):

@@ -32,6 +32,68 @@ def test_a_stack_is_residual_where_sizes_allow() -> None:
     assert stack.out_features == 4
 
 
+@pytest.mark.parametrize("norm_after", [False, True])
+@pytest.mark.parametrize("norm", ["batch_norm", "layer_norm"])
+def test_a_block_is_torchs_layers_in_the_order_that_is_asked_for(
+    norm: str, norm_after: bool
+) -> None:
+    block = DenseBlock(
+        3,
+        4,
+        batch_norm=norm == "batch_norm",
+        layer_norm=norm == "layer_norm",
+        norm_after=norm_after,
+        activation="tanh",
+    )
+    oracle = (nn.BatchNorm1d if norm == "batch_norm" else nn.LayerNorm)(4)
+    x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+
+    def expected() -> torch.Tensor:
+        sums = block.linear(x)
+        return oracle(sums.tanh()) if norm_after else oracle(sums).tanh()
+
+    for _ in range(2):
+        assert torch.equal(block(x), expected())
+    block.eval()
+    oracle.eval()
+    # Running means, of batch norm, have moved in the same way.
+    assert torch.equal(block(x), expected())
+
+
+def test_a_gated_block_has_two_units_for_each_output() -> None:
+    block = DenseBlock(3, 4, batch_norm=False, activation="swiglu")
+    x = torch.randn(6, 3)
+    gate, value = block.linear(x).chunk(2, dim=1)
+    assert torch.equal(block(x), nn.functional.silu(gate) * value)
+    assert block(x).shape == (6, 4)
+
+
+@pytest.mark.parametrize("activation", ["elu", "gelu", "relu", "silu", "swiglu", "tanh"])
+@pytest.mark.parametrize(
+    "norm", [{"batch_norm": False}, {}, {"batch_norm": False, "layer_norm": True}]
+)
+def test_residual_blocks_that_start_at_zero_are_the_identity(
+    activation: str, norm: dict[str, bool]
+) -> None:
+    stack = DenseStack(
+        4, (4, 4, 4), residual=True, activation=activation, initialisation="zero", **norm
+    )
+    x = torch.randn(5, 4)
+    assert torch.equal(stack(x), x)
+
+
+def test_only_what_batch_norm_takes_away_has_no_bias() -> None:
+    assert DenseBlock(3, 4).linear.bias is None
+    for options in ({"norm_after": True}, {"batch_norm": False}):
+        assert DenseBlock(3, 4, **options).linear.bias is not None
+    with_layer_norm = DenseBlock(3, 4, batch_norm=False, layer_norm=True)
+    # 3*4 + 4 + 2*4: layer norm takes a mean over units away, not a bias of each.
+    assert sum(p.numel() for p in with_layer_norm.parameters()) == 24
+    gated = DenseBlock(3, 4, activation="swiglu")
+    # 3*8 weights, batch norm of 8 units.
+    assert sum(p.numel() for p in gated.parameters()) == 24 + 16
+
+
 def test_parameters_are_counted() -> None:
     # 3*8 + 2*8 (batch norm), 8*4 + 2*4.
     assert sum(p.numel() for p in DenseStack(3, (8, 4)).parameters()) == 24 + 16 + 32 + 8
@@ -45,6 +107,36 @@ def test_he_initialisation_keeps_the_second_moment_through_ten_layers() -> None:
     # Each layer multiplies it by 1 with a spread of about sqrt(5/512) = 0.1; ten of them 0.31,
     # and 5 sigma in the logarithm is 1.6.
     assert abs(math.log(stack(x).square().mean().item())) < 1.6
+
+
+def test_small_gaussian_weights_let_tanh_layers_vanish_by_their_closed_form() -> None:
+    stack = DenseStack(
+        500, [500] * 10, batch_norm=False, activation="tanh", initialisation="small_gaussian"
+    )
+    stack.reset_parameters(torch.Generator().manual_seed(3))
+    values = torch.randn(1000, 500, generator=torch.Generator().manual_seed(4))
+    stds = []
+    for block in stack.blocks:
+        values = block(values)
+        stds.append(values.std().item())
+    # tanh is linear from the second layer on: each multiplies by 0.01 sqrt(500) = 0.2236. Its
+    # square fluctuates by about sqrt(5/500) = 10 % a layer, so eight of them by 14 % together.
+    assert math.log(stds[9] / stds[1]) == pytest.approx(8 * math.log(0.2236), abs=5 * 0.14)
+
+
+def test_dropout_scales_what_it_keeps_so_that_inference_is_its_expectation() -> None:
+    block = DenseBlock(1, 100_000, dropout=0.3, batch_norm=False)
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        nn.init.ones_(block.linear.weight)
+        trained = block(torch.ones(1, 1))
+    kept = trained != 0
+    # One over the probability to be kept, in float32.
+    torch.testing.assert_close(trained[kept], torch.full_like(trained[kept], 1 / 0.7))
+    # Five standard deviations of a binomial mean: sqrt(0.7 * 0.3 / 1e5) = 0.0014.
+    assert kept.float().mean().item() == pytest.approx(0.7, abs=5 * 0.0015)
+    assert trained.mean().item() == pytest.approx(1.0, abs=5 * 0.0015 / 0.7)
+    assert torch.equal(block.eval()(torch.ones(1, 1)), torch.ones(1, 100_000))
 
 
 def test_dropout_works_in_training_only() -> None:
@@ -61,6 +153,9 @@ def test_dropout_works_in_training_only() -> None:
         ({"activation": "rellu"}, "did you mean 'relu'"),
         ({"dropout": 1.0}, "dropout is 1.0"),
         ({"hidden": (8, 0)}, "every size must be at least 1"),
+        ({"initialisation": "zeros"}, "did you mean 'zero'"),
+        ({"layer_norm": True}, "set batch_norm: false"),
+        ({"batch_norm": False, "norm_after": True}, "nothing to normalise with"),
     ],
 )
 def test_senseless_options_are_refused(options: dict[str, object], message: str) -> None:

@@ -68,7 +68,7 @@ def _run_options(command: Command) -> Command:
         click.option(
             "--nproc",
             type=click.IntRange(min=1),
-            help="Processes that work side by side [all cores].",
+            help="Processes that train together, and that simulate [one trains, all cores simulate].",
         ),
     ]
     for option in reversed(options):

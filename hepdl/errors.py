@@ -12,6 +12,7 @@ __all__ = [
     "EnvironmentFailure",
     "HepdlError",
     "MissingExtraError",
+    "RankLostError",
     "SchemaError",
     "StoppedError",
     "nearest",
@@ -45,6 +46,10 @@ class EnvironmentFailure(HepdlError, OSError):
     """The environment failed (disk full, permission, tracking server away); exit status 3."""
 
     exit_status = 3
+
+
+class RankLostError(EnvironmentFailure):
+    """Another process of the same training is gone; its launcher says why."""
 
 
 class DivergedError(HepdlError, ArithmeticError):

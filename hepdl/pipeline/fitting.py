@@ -24,7 +24,7 @@ from hepdl.pipeline.saved import SavedModel, save_model
 from hepdl.pipeline.work import Work
 from hepdl.train import CheckpointFolder, FitResult, TrainOptions, boosted, supervised
 
-__all__ = ["FitTask", "fit_task", "fit_tasks"]
+__all__ = ["FitTask", "fit_task", "fit_tasks", "is_network"]
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def fit_tasks(config: AnalysisConfig, name: str) -> list[FitTask]:
 
 
 def fit_task(work: Work, dataset: Dataset, task: FitTask) -> None:
-    """Do one fit and save its model.
+    """Do one fit and save its model; of several ranks only the first one writes and logs.
 
     Args:
         work: The run.
@@ -88,6 +88,8 @@ def fit_task(work: Work, dataset: Dataset, task: FitTask) -> None:
         time.monotonic() - start,
     )
     result = _run_loop(work, task, model, train, validation)
+    if not work.ranks.is_first:
+        return
     saved = SavedModel(task.name, model, scaling, work.analysis.schema, _card(config, task, result))
     folder = work.folder.model(task.name, task.seed, task.fold)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -100,6 +102,12 @@ def fit_task(work: Work, dataset: Dataset, task: FitTask) -> None:
         result.fit_seconds,
         result.events_per_second,
     )
+
+
+def is_network(config: AnalysisConfig, name: str) -> bool:
+    """Whether a model is a network, which all ranks train together, or boosted trees."""
+    part = parts.part("models", config.models[name].model, where=f"models.{name}.model")
+    return isinstance(part, type) and issubclass(part, nn.Module)
 
 
 def _build(config: AnalysisConfig, task: FitTask) -> Network | Trees:
@@ -146,9 +154,8 @@ def _run_loop(
     checkpoint = CheckpointFolder(work.folder.checkpoint(task.name, task.seed, task.fold))
     suffix = "" if len(settings.seeds) == 1 else f"_seed{task.seed}"
     suffix += "" if task.fold is None else f"_fold{task.fold}"
-    is_network = isinstance(model, nn.Module)
-    total = settings.epochs if is_network else getattr(model, "n_rounds", 1)
-    with progress(str(task), total) as advance:
+    total = settings.epochs if isinstance(model, nn.Module) else getattr(model, "n_rounds", 1)
+    with progress(str(task), total, is_shown=work.ranks.is_first) as advance:
 
         def observe(values: dict[str, float], step: int) -> None:
             work.recorder.metrics(
@@ -156,7 +163,7 @@ def _run_loop(
             )
             advance(text=f"validation AUC {values.get('validation_auc', float('nan')):.4f}")
 
-        if not is_network:
+        if not isinstance(model, nn.Module):
             return boosted.fit(
                 cast("Trees", model),
                 train,

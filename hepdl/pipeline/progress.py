@@ -34,14 +34,17 @@ class Advance(Protocol):
 
 
 @contextmanager
-def progress(title: str, total: int) -> Iterator[Advance]:
+def progress(title: str, total: int, *, is_shown: bool = True) -> Iterator[Advance]:
     """Show the progress of a step.
 
     Args:
         title: What is being done.
         total: Number of items.
+        is_shown: Whether this process is the one to show it.
     """
-    if sys.stderr.isatty():
+    if not is_shown:
+        yield _show_nothing
+    elif sys.stderr.isatty():
         with Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -60,6 +63,10 @@ def progress(title: str, total: int) -> Iterator[Advance]:
             yield advance
     else:
         yield _log_lines(title, total)
+
+
+def _show_nothing(n: int = 1, /, text: str = "") -> None:
+    return
 
 
 def _log_lines(title: str, total: int) -> Advance:

@@ -24,6 +24,8 @@ from hepdl.pipeline.folders import (
     write_text,
 )
 from hepdl.pipeline.load import Analysis, load_analysis
+from hepdl.pipeline.processes.followers import Followers
+from hepdl.pipeline.request import Request
 from hepdl.pipeline.stages.evaluate import evaluate
 from hepdl.pipeline.stages.fit import fit
 from hepdl.pipeline.stages.prepare import check_sources, prepare
@@ -34,8 +36,9 @@ from hepdl.pipeline.work import Stage, Work
 from hepdl.report.tables import comparison_table
 from hepdl.track import Recorder
 from hepdl.train import StopRequest, choose_device
+from hepdl.train.state.ranks import Ranks
 
-__all__ = ["Run", "run", "run_from_command_line"]
+__all__ = ["Run", "run", "run_from_command_line", "run_here"]
 
 log = logging.getLogger(__name__)
 
@@ -99,42 +102,87 @@ def run(
         data_dir: Where simulated and prepared data live and are reused.
         tracking_uri: MLflow store or server.
         skip_bad_files: Leave unreadable files out, and name them.
-        nproc: Processes that simulate; default all cores.
+        nproc: Processes that train each network together, and that simulate; by default one
+            process trains and all cores simulate.
         last_stage: Stop after this stage; it works on the folder that earlier stages left.
 
     Raises:
         HepdlError: The input, the environment or the training failed; ``exit_status`` says which.
     """
-    checked = load_analysis(analysis, set)
-    single = last_stage is not None
+    return _start(
+        Request(
+            analysis=analysis,
+            output=output,
+            overrides=dict(set) if isinstance(set, Mapping) else tuple(set),
+            device=device,
+            resume=resume,
+            data_dir=data_dir,
+            tracking_uri=tracking_uri,
+            skip_bad_files=skip_bad_files,
+            nproc=nproc,
+            last_stage=last_stage,
+        )
+    )
+
+
+def _start(request: Request) -> Run:
+    """Run in this process, or in several that this one starts."""
+    if request.n_ranks > 1:
+        from hepdl.pipeline.launch import launch
+
+        done = launch(request)
+        return Run(Path(done["folder"]), done["record"])
+    with StopRequest() as stop:
+        return run_here(request, stop=stop, ranks=Ranks.alone())
+
+
+def run_here(request: Request, *, stop: StopRequest, ranks: Ranks) -> Run:
+    """Run in this process, which is the first or the only one.
+
+    Args:
+        request: What is asked for.
+        stop: Whether SIGTERM or SIGUSR1 has arrived.
+        ranks: Who trains together; the others wait in `hepdl.pipeline.processes.follow`.
+
+    Raises:
+        HepdlError: As ``run``.
+    """
+    checked = load_analysis(request.analysis, request.overrides)
+    single = request.last_stage is not None
     folder = choose_folder(
         checked.name,
-        output=None if output is None else Path(output),
-        resume=resume,
+        output=None if request.output is None else Path(request.output),
+        resume=request.resume,
         may_exist=single,
     )
-    chosen = choose_device(device)
-    with folder.lock(), logs.to_file(folder.path / "log.txt"), StopRequest() as stop:
+    chosen = ranks.device(choose_device(request.device))
+    followers = Followers(ranks)
+    with folder.lock(), logs.to_file(folder.path / "log.txt"):
         _write_or_compare_config(checked, folder)
         environment = _write_environment(checked, folder, chosen.type)
-        recorder = Recorder(folder.path, analysis=checked.name, root=folder.root, uri=tracking_uri)
+        recorder = Recorder(
+            folder.path, analysis=checked.name, root=folder.root, uri=request.tracking_uri
+        )
         recorder.tags(_git_tags(environment))
         work = Work(
             analysis=checked,
             folder=folder,
-            data=data_folder(folder, None if data_dir is None else Path(data_dir)),
+            data=data_folder(folder, None if request.data_dir is None else Path(request.data_dir)),
             device=chosen,
             recorder=recorder,
             stop=stop,
-            resume=resume or single,
-            skip_bad_files=skip_bad_files,
-            n_processes=nproc,
+            resume=request.resume or single,
+            skip_bad_files=request.skip_bad_files,
+            n_processes=request.nproc,
+            followers=followers,
         )
         try:
-            _run_stages(work, last_stage or STAGES[-1])
+            _run_stages(work, request.last_stage or STAGES[-1])
         except BaseException as error:
             recorder.finish("stopped" if _was_stopped(error) else "failed")
             raise
+        finally:
+            followers.dismiss()
         later = recorder.finish()
     return Run(folder.path, _where_recorded(recorder.uri, later))
 
@@ -143,8 +191,11 @@ def run_from_command_line(
     analysis: Path, overrides: tuple[str, ...], *, last_stage: str | None = None, **options: Any
 ) -> str:
     """Run, and return what the command line prints at the end."""
+    request = Request(
+        analysis, overrides=overrides, last_stage=last_stage, log_to_terminal=True, **options
+    )
     with logs.to_terminal():
-        done = run(analysis, set=overrides, last_stage=last_stage, **options)
+        done = _start(request)
     if last_stage is not None:
         return f"{last_stage}: done, in {done.folder}"
     lines = [done.table(), ""]

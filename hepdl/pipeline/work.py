@@ -11,7 +11,9 @@ import torch
 
 from hepdl.pipeline.folders import RunFolder
 from hepdl.pipeline.load import Analysis
+from hepdl.pipeline.processes.followers import Followers
 from hepdl.track import Recorder
+from hepdl.train.state.ranks import Ranks
 from hepdl.train.state.signals import StopRequest
 
 __all__ = ["Outcome", "Stage", "Work"]
@@ -31,6 +33,7 @@ class Work:
         resume: Whether trainings continue from their checkpoints.
         skip_bad_files: Whether unreadable files are left out and named.
         n_processes: Processes that simulate; None for all cores.
+        followers: The other processes of this training, if there are any.
         cache: What one stage has in memory and the next one can use.
     """
 
@@ -43,7 +46,13 @@ class Work:
     resume: bool = False
     skip_bad_files: bool = False
     n_processes: int | None = None
+    followers: Followers = field(default_factory=Followers)
     cache: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ranks(self) -> Ranks:
+        """The processes that train each network together, this one among them."""
+        return self.followers.ranks
 
 
 @dataclass(frozen=True)

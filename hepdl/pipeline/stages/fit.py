@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import shutil
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from hepdl.pipeline.fitting import FitTask, fit_task, fit_tasks
+from hepdl.pipeline.fitting import FitTask, fit_task, fit_tasks, is_network
 from hepdl.pipeline.saved import SavedModel, load_card, load_saved
 from hepdl.pipeline.stages.prepare import load_dataset
 from hepdl.pipeline.work import Outcome, Work
@@ -26,7 +27,8 @@ def fit(work: Work) -> Outcome:
             if (work.folder.model(name, task.seed, task.fold) / "model.json").is_file():
                 log.info("%s: already trained", task)
             else:
-                fit_task(work, dataset, task)
+                with _helpers(work, task):
+                    fit_task(work, dataset, task)
         chosen = _choose(work, name, config.train_of(name).seeds)
         outputs += sorted(p for p in chosen.iterdir() if p.is_file())
         saved = load_saved(chosen)
@@ -35,6 +37,21 @@ def fit(work: Work) -> Outcome:
         work.recorder.model(chosen, name=name, inputs=_signature(saved))
     shutil.rmtree(work.folder.path / "checkpoints", ignore_errors=True)
     return Outcome(outputs)
+
+
+def _helpers(work: Work, task: FitTask) -> AbstractContextManager[None]:
+    """Call the other ranks to the fit of a network; boosted trees are fitted by one process."""
+    if not is_network(work.analysis.config, task.name):
+        return nullcontext()
+    return work.followers.join(
+        {
+            "folder": str(work.folder.path),
+            "root": str(work.folder.root),
+            "data": str(work.data),
+            "resume": work.resume,
+            "task": [task.name, task.seed, task.fold],
+        }
+    )
 
 
 def _signature(saved: SavedModel) -> dict[str, str]:

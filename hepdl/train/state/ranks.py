@@ -15,9 +15,9 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
-from hepdl.errors import ConfigError, EnvironmentFailure
+from hepdl.errors import ConfigError, RankLostError
 
 __all__ = ["Ranks"]
 
@@ -52,7 +52,7 @@ class Ranks:
         """Join the other ranks if torchrun has started this process, else be alone.
 
         Raises:
-            EnvironmentFailure: The other ranks cannot be reached.
+            RankLostError: The other ranks cannot be reached.
         """
         if not distributed.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
             return cls.alone()
@@ -181,6 +181,12 @@ class Ranks:
             distributed.broadcast(content, src=0)
         return value if self.is_first else _from_bytes(content)
 
+    def share_parameters(self, module: nn.Module) -> None:
+        """Give the module of every rank the parameters and buffers of rank 0's."""
+        if not self.is_alone:
+            state = {key: value.cpu() for key, value in module.state_dict().items()}
+            module.load_state_dict(self.broadcast(state))
+
     def barrier(self) -> None:
         """Wait until every rank has come here."""
         self.any(False)
@@ -195,7 +201,7 @@ def _wording(what: str) -> Iterator[None]:
         # The class `DistBackendError` and everything that gloo raises derive from it.
         reason = str(error).partition("\n")[0].partition(". ")[0]
         message = f"lost another rank while {what}: {reason}; run again with --resume"
-        raise EnvironmentFailure(message) from error
+        raise RankLostError(message) from error
 
 
 def _to_bytes(value: Any) -> Tensor:

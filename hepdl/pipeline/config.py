@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 __all__ = [
     "AnalysisConfig",
+    "CalibrationConfig",
     "DecorrelationConfig",
     "EvaluateConfig",
     "ModelConfig",
@@ -23,7 +24,7 @@ __all__ = [
     "WeightsConfig",
 ]
 
-NegativePolicy = Literal["keep", "absolute", "drop"]
+NegativePolicy = Literal["keep", "absolute", "drop", "reweight"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -83,8 +84,9 @@ class SplitConfig(_Strict):
     """Which events train, which choose, which are opened once at the end.
 
     Either a hash of ``key`` into ``fractions``, or an ``expression`` whose values are listed in
-    ``parts``; without values for validation, ``validation_fraction`` of the training events are
-    hashed into it.
+    ``parts``, or ``folds``: fold ``event_number % folds`` is tested by a model that was trained on
+    the other folds. Without values for validation, ``validation_fraction`` of the training events
+    are hashed into it.
     """
 
     key: tuple[Literal["process", "run_number", "event_number"], ...] = (
@@ -100,6 +102,7 @@ class SplitConfig(_Strict):
     expression: str | None = None
     parts: dict[Literal["train", "validation", "test"], tuple[int, ...]] | None = None
     validation_fraction: Fraction = 0.1
+    folds: int | None = Field(default=None, ge=2)
 
     @model_validator(mode="after")
     def _complete(self) -> SplitConfig:
@@ -117,20 +120,43 @@ class SplitConfig(_Strict):
         if self.parts is not None and not {"train", "test"} <= set(self.parts):
             message = f"'parts' need values for train and test, has {sorted(self.parts)}"
             raise ValueError(message)
+        if self.folds is not None:
+            self._check_folds(self.folds)
         return self
+
+    def _check_folds(self, folds: int) -> None:
+        if self.expression is not None:
+            message = f"'folds' and 'expression' are two ways to split: {folds} folds are made by "
+            message += "event_number % folds; give one of them"
+            raise ValueError(message)
+        if not 0 < self.validation_fraction < 1:
+            message = "'folds' need a 'validation_fraction' above 0 and below 1, has "
+            message += f"{self.validation_fraction:g}: it chooses the epoch of each fold's model"
+            raise ValueError(message)
 
     @property
     def fold_numbers(self) -> tuple[int | None, ...]:
         """The folds to be fitted; ``(None,)`` without folds."""
-        return (None,)
+        return (None,) if self.folds is None else tuple(range(self.folds))
 
 
 class TrainingWeights(_Strict):
-    """The weight that the loss uses."""
+    """The weight that the loss uses.
+
+    ``negative: reweight`` replaces each weight by its mean E[w|x] over events with like features:
+    ``reweight_features``, or all features of the schema.
+    """
 
     flatten: tuple[str, ...] = ()
     balance: bool = True
     negative: NegativePolicy = "keep"
+    reweight_features: tuple[str, ...] = ()
+
+
+class CalibrationConfig(_Strict):
+    """A map of ``hepdl.posthoc`` from scores to probabilities, fitted on the validation part."""
+
+    method: Literal["none", "temperature", "isotonic"] = "none"
 
 
 class EvaluationWeights(_Strict):
@@ -157,10 +183,19 @@ class TrainConfig(_Strict):
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     weight_decay: float = Field(default=0.0, ge=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    schedule: Literal["constant", "exponential", "cosine"] = "exponential"
+    nesterov: bool = False
+    schedule: Literal["constant", "exponential", "cosine", "one_cycle", "plateau"] = "exponential"
     decay: float = Field(default=0.9, gt=0, le=1)
+    warm_up: float = Field(default=0.0, ge=0)
     patience: int | None = Field(default=None, gt=0)
     clip_norm: float | None = Field(default=None, gt=0)
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    accumulate: int = Field(default=1, gt=0)
+    autocast: Literal["none", "bfloat16", "float16"] = "none"
+    compile: bool = False
+    sync_every: int = Field(default=50, gt=0)
+    stream: int | None = Field(default=None, gt=0)
+    diagnose_every: int = Field(default=0, ge=0)
     deterministic: bool = False
     n_threads: int | None = Field(default=None, gt=0)
 
@@ -213,6 +248,7 @@ class ModelConfig(_Strict):
     options: dict[str, Any] = {}
     train: dict[str, Any] = {}
     decorrelation: DecorrelationConfig | None = None
+    calibration: CalibrationConfig | None = None
 
 
 class EvaluateConfig(_Strict):
@@ -256,6 +292,7 @@ class AnalysisConfig(_Strict):
     )
     train: TrainConfig = TrainConfig()
     decorrelation: DecorrelationConfig = DecorrelationConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()
 
@@ -268,6 +305,11 @@ class AnalysisConfig(_Strict):
         """Return the penalty that holds for one model."""
         own = self.models[name].decorrelation
         return self.decorrelation if own is None else own
+
+    def calibration_of(self, name: str) -> CalibrationConfig:
+        """Return the calibration of one model: its own or the global one."""
+        own = self.models[name].calibration
+        return self.calibration if own is None else own
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain YAML/JSON values, with the keys of the file."""

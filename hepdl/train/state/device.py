@@ -14,6 +14,9 @@ from hepdl.train.state.options import TrainOptions
 
 __all__ = ["choose_device", "device_of", "numerics"]
 
+# A prime above every likely seed.
+_SEEDS_PER_RANK = 1_000_003
+
 
 def choose_device(name: str) -> torch.device:
     """Return the device for ``"auto"`` (a GPU if there is one), ``"cpu"`` or ``"cuda"``.
@@ -39,8 +42,11 @@ def device_of(network: nn.Module) -> torch.device:
 
 
 @contextmanager
-def numerics(options: TrainOptions, device: torch.device) -> Iterator[None]:
-    """Seed torch, set threads and determinism as asked, and put everything back at the end."""
+def numerics(options: TrainOptions, device: torch.device, *, rank: int = 0) -> Iterator[None]:
+    """Seed torch, set threads and determinism as asked, and put everything back at the end.
+
+    Each of several ranks has random numbers of its own: their events are dropped independently.
+    """
     threads = torch.get_num_threads()
     was_deterministic = torch.are_deterministic_algorithms_enabled()
     warned_only = torch.is_deterministic_algorithms_warn_only_enabled()
@@ -55,7 +61,7 @@ def numerics(options: TrainOptions, device: torch.device) -> Iterator[None]:
         torch.backends.cudnn.benchmark = False
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(options.seed)
+            torch.manual_seed(options.seed + _SEEDS_PER_RANK * rank)
             yield
     finally:
         torch.set_num_threads(threads)

@@ -14,31 +14,40 @@ class EpochSums:
 
     Losses and penalties are weighted by the sum of |w| of their minibatch, so that their means
     are those over the events.
+
+    Attributes:
+        losses: Sum of each loss times the weight, by the name under which it is observed.
+        weight: Sum of |w|.
+        gradient_norm: Sum of the norms that were taken, of ``norms`` steps.
+        norms: Their number.
+        minibatches: Those that are done.
+        seconds: Wall time of the steps [s].
     """
 
-    loss: float = 0.0
-    penalty: float = 0.0
-    gradient_norm: float = 0.0
+    losses: dict[str, float] = field(default_factory=dict)
     weight: float = 0.0
+    gradient_norm: float = 0.0
+    norms: int = 0
     minibatches: int = 0
     seconds: float = 0.0
 
-    def add(self, *, loss: float, penalty: float, gradient_norm: float, weight: float) -> None:
+    def add(self, losses: dict[str, float], weight: float) -> None:
         """Count one minibatch."""
-        self.loss += loss * weight
-        self.penalty += penalty * weight
+        for name, value in losses.items():
+            self.losses[name] = self.losses.get(name, 0.0) + value * weight
         self.weight += weight
-        self.gradient_norm += gradient_norm
         self.minibatches += 1
+
+    def add_norm(self, norm: float) -> None:
+        """Count the norm of one step's gradient."""
+        self.gradient_norm += norm
+        self.norms += 1
 
     def means(self) -> dict[str, float]:
         """Return the means over the epoch."""
         weight = self.weight or 1.0
-        return {
-            "train_loss": self.loss / weight,
-            "train_penalty": self.penalty / weight,
-            "gradient_norm": self.gradient_norm / max(self.minibatches, 1),
-        }
+        means = {name: value / weight for name, value in self.losses.items()}
+        return means | {"gradient_norm": self.gradient_norm / max(self.norms, 1)}
 
 
 @dataclass
@@ -49,6 +58,7 @@ class Progress:
         epoch: The epoch in progress, from 0.
         step: Steps done since the first epoch.
         sums: Of the epoch in progress; ``sums.minibatches`` is the position in it.
+        early_losses: Of the first hundred steps.
         history: What was observed of each finished epoch.
         best_epoch: The epoch with the best validation AUC so far, -1 before the first.
         best_auc: Its validation AUC.
@@ -62,6 +72,7 @@ class Progress:
     epoch: int = 0
     step: int = 0
     sums: EpochSums = field(default_factory=EpochSums)
+    early_losses: list[float] = field(default_factory=list)
     history: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = -1
     best_auc: float = float("-inf")

@@ -30,7 +30,7 @@ def predict_logits(network: Network, events: Events, *, minibatch_size: int) -> 
     with torch.no_grad():
         for start in range(0, len(events), minibatch_size):
             stop = min(start + minibatch_size, len(events))
-            minibatch = events.take(torch.arange(start, stop, device=events.device)).to(device)
+            minibatch = events.slice(start, stop).to(device)
             logits.append(module(*network.prepare(minibatch)))
     module.train(was_training)
     return torch.cat(logits) if logits else torch.zeros(0, device=device)

@@ -1,0 +1,160 @@
+"""The books of a fit: losses stay on the device until the host waits for it, every few steps.
+
+Then the host reads all of them at once, looks whether each number is finite, and keeps a copy of
+the state. Should the next reading find a number that is not, the steps in between are done again
+from that copy, exactly, to say where it began.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hepdl.train.state.minibatches import Minibatch
+from hepdl.train.state.nonfinite import Fault, first_fault
+from hepdl.train.state.ranks import Ranks
+from hepdl.train.state.saver import Saver
+from hepdl.train.state.training_state import TrainingState
+
+__all__ = ["Ledger"]
+
+# A fit has diverged if, in its first steps, the loss of the last few is this much above the first.
+_EARLY_STEPS, _LATEST, _FACTOR = 100, 20, 10
+
+
+class Ledger:
+    """What the steps since the last reading have left on the device.
+
+    Args:
+        state: Its progress is written here.
+        saver: Told of a fit that has diverged, and of a stop that another rank wants.
+        ranks: Who computes a part of each number.
+        again: Does a step once more, for the search of a fault.
+    """
+
+    def __init__(
+        self,
+        state: TrainingState,
+        saver: Saver,
+        *,
+        ranks: Ranks,
+        again: Callable[[Minibatch], object],
+    ) -> None:
+        self._state = state
+        self._saver = saver
+        self._ranks = ranks
+        self._again = again
+        self._names: tuple[str, ...] = ()
+        self._numbers: list[Tensor] = []
+        self._minibatches: list[Minibatch] = []
+        self._since = time.perf_counter()
+        self._good = state.snapshot()
+
+    def open_epoch(self) -> None:
+        """Start the clock of the epoch's steps."""
+        self._since = time.perf_counter()
+
+    def add(self, minibatch: Minibatch, losses: dict[str, Tensor]) -> None:
+        """Take note of a step."""
+        self._minibatches.append(minibatch)
+        self._names = tuple(losses)
+        self._numbers += losses.values()
+        self._state.progress.step += 1
+
+    def read(self, *, is_scheduled: bool) -> None:
+        """Wait for the device and write down everything.
+
+        Args:
+            is_scheduled: Whether a fit that nobody stops reads here too; only then the norm of the
+                gradient is counted, so that a stop changes no number.
+
+        Raises:
+            DivergedError: A number is not finite, or the loss grows out of all bounds.
+        """
+        if not self._minibatches:
+            return
+        progress, sums = self._state.progress, self._state.progress.sums
+        gradients = [p.grad for p in self._state.parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients).double()
+        rows, last_norm, stop = self._wait(norm)
+        is_good = math.isfinite(last_norm) or self._state.precision.allows(last_norm)
+        if not (is_good and all(map(math.isfinite, chain.from_iterable(rows)))):
+            self._explain(rows, last_norm)
+        for minibatch, row in zip(self._minibatches, rows, strict=True):
+            losses = dict(zip(self._names, row, strict=True))
+            limited = losses.pop("gradient_norm", None)
+            sums.add(losses, minibatch.weight)
+            if limited is not None:
+                sums.add_norm(limited)
+            if len(progress.early_losses) < _EARLY_STEPS:
+                progress.early_losses.append(row[0])
+        if is_scheduled and "gradient_norm" not in self._names and math.isfinite(last_norm):
+            sums.add_norm(last_norm)
+        now = time.perf_counter()
+        sums.seconds += now - self._since
+        self._since = now
+        if is_scheduled and progress.step <= 2 * _EARLY_STEPS:
+            self._refuse_growth(progress.early_losses)
+        if stop:
+            self._saver.agree()
+        self._numbers, self._minibatches = [], []
+        self._good = self._state.snapshot()
+
+    def _wait(self, norm: Tensor) -> tuple[list[list[float]], float, bool]:
+        """Return the numbers of each step, the norm, and whether any rank is asked to stop."""
+        width, size = len(self._names), self._ranks.size
+        flag = torch.full_like(norm, float(self._saver.is_asked))
+        numbers = torch.stack([*(n.double() for n in self._numbers), norm, flag])
+        if not self._ranks.is_alone:
+            # The whole minibatch has one gradient and one penalty: every rank knows them.
+            known = [name in ("gradient_norm", "train_penalty") for name in self._names]
+            steps = len(self._minibatches)
+            parts = [1 / size if same else 1.0 for same in known * steps] + [1 / size, 1.0]
+            numbers *= torch.tensor(parts, device=numbers.device, dtype=numbers.dtype)
+            self._ranks.sum_(numbers)
+        values: list[float] = numbers.tolist()
+        rows = [values[i : i + width] for i in range(0, len(values) - 2, width)]
+        return rows, values[-2], values[-1] > 0
+
+    def _explain(self, rows: list[list[float]], norm: float) -> None:
+        """Search the fault, and leave."""
+        progress = self._state.progress
+        before = progress.step - len(rows)
+        index = next((i for i, row in enumerate(rows) if not math.isfinite(row[0])), len(rows) - 1)
+        self._state.restore(self._good)
+        progress.step = before
+        fault = first_fault(self._state.network, self._minibatches, self._again)
+        fault = _earliest(self._ranks.gather(None if fault is None else fault.as_dict()))
+        if fault is not None:
+            index = fault.index
+        row = dict(zip(self._names, rows[index], strict=True)) | (
+            {"gradient_norm": norm} if index == len(rows) - 1 else {}
+        )
+        what = ", ".join(f"{_word(name)} {value:g}" for name, value in row.items())
+        if fault is not None:
+            what += f"; it begins with {fault.place}; features of the minibatch: {fault.features}"
+        progress.step = before + index
+        self._saver.diverged(what)
+
+    def _refuse_growth(self, losses: list[float]) -> None:
+        latest = losses[-_LATEST:]
+        if len(losses) < 2 * _LATEST or min(latest) <= _FACTOR * max(losses[0], 1.0):
+            return
+        what = f"the loss was {losses[0]:g} at first and is at least {min(latest):g} in the latest "
+        what += f"{_LATEST} of the first {len(losses)} steps"
+        self._saver.diverged(what)
+
+
+def _word(name: str) -> str:
+    return name.removeprefix("train_").replace("_", " ")
+
+
+def _earliest(found: list[dict[str, Any] | None]) -> Fault | None:
+    faults = [Fault(**values) for values in found if values is not None]
+    return min(faults, key=lambda fault: fault.index) if faults else None

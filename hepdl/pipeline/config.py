@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 __all__ = [
     "AnalysisConfig",
+    "AuxiliaryConfig",
     "CalibrationConfig",
     "DecorrelationConfig",
     "EvaluateConfig",
@@ -241,6 +242,21 @@ class DecorrelationConfig(_Strict):
         return self.loss is not None
 
 
+class AuxiliaryConfig(_Strict):
+    """A further head on an intermediate layer of a network, while training only.
+
+    ``target`` is ``label`` or a flat field of the schema. The squared error centres and scales its
+    field on the training part, the cross-entropy takes it as a probability.
+    """
+
+    layer: str
+    loss: Literal["binary_cross_entropy", "mean_squared_error"] = "binary_cross_entropy"
+    target: str = "label"
+    weight: float = Field(default=0.3, ge=0, allow_inf_nan=False)
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    detach: bool = False
+
+
 class ModelConfig(_Strict):
     """One contender; its key under ``models:`` is its name everywhere."""
 
@@ -248,6 +264,7 @@ class ModelConfig(_Strict):
     options: dict[str, Any] = {}
     train: dict[str, Any] = {}
     decorrelation: DecorrelationConfig | None = None
+    auxiliary: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")], AuxiliaryConfig] = {}
     calibration: CalibrationConfig | None = None
 
 

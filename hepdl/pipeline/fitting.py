@@ -16,6 +16,7 @@ from hepdl.losses import Loss, Penalty
 from hepdl.losses.binary_cross_entropy import BinaryCrossEntropy
 from hepdl.models import Network, Trees
 from hepdl.pipeline import parts
+from hepdl.pipeline.auxiliary import build_auxiliary
 from hepdl.pipeline.config import AnalysisConfig, DecorrelationConfig
 from hepdl.pipeline.dataset import Dataset
 from hepdl.pipeline.folders import content_hash
@@ -131,6 +132,7 @@ def _card(config: AnalysisConfig, task: FitTask, result: FitResult) -> dict[str,
         "options": description.options,
         "train": config.train_of(task.name).model_dump(mode="json"),
         "decorrelation": config.decorrelation_of(task.name).model_dump(mode="json"),
+        "auxiliary": {key: head.model_dump() for key, head in description.auxiliary.items()},
         "seed": task.seed,
         "fold": task.fold,
         "best_epoch": result.best_epoch,
@@ -186,6 +188,7 @@ def _run_loop(
             options=options,
             loss=cast("Loss", BinaryCrossEntropy()),
             decorrelation=_build_penalty(penalty),
+            auxiliary=build_auxiliary(config.models[task.name], seed=task.seed),
             observe=observe,
             checkpoint=checkpoint,
             resume=work.resume,

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from hepdl.errors import ConfigError, HepdlError, unknown_name
 from hepdl.pipeline import parts
+from hepdl.pipeline.auxiliary import auxiliary_problems
 from hepdl.pipeline.config import AnalysisConfig, DecorrelationConfig, ModelConfig, TrainConfig
 from hepdl.schema import Schema, load_schema, read_yaml, word_problems
 
@@ -76,6 +77,7 @@ def load_analysis(
     except HepdlError as error:
         problems.append(str(error))
     problems += _check_parts(config, path)
+    problems += auxiliary_problems(config, file=path.name)
     if schema is not None:
         problems += _check_names(config, schema, path)
     if problems or schema is None:
@@ -218,6 +220,7 @@ def _check_names(config: AnalysisConfig, schema: Schema, path: Path) -> list[str
         if name not in fields
     ]
     problems += _label_problems(config, schema, path)
+    problems += _split_problems(config, schema, path)
     reference = config.evaluate.reference
     if reference is not None and reference not in config.models:
         place = f"evaluate.reference in {path.name}"
@@ -261,10 +264,28 @@ def _label_problems(config: AnalysisConfig, schema: Schema, path: Path) -> list[
     return problems
 
 
+def _split_problems(config: AnalysisConfig, schema: Schema, path: Path) -> list[str]:
+    """Folds need an event number, mean weights need features to depend on."""
+    problems = []
+    if config.split.folds is not None and schema.event_number is None:
+        problems.append(
+            f"split.folds in {path.name}: {config.split.folds} folds go by the event number, but "
+            f"no branch of schema {schema.name} has the role event_number; give it to one"
+        )
+    training = config.weights.training
+    if training.negative == "reweight" and not (training.reweight_features or schema.features):
+        problems.append(
+            f"weights.training.negative in {path.name}: reweight needs flat features, and schema "
+            f"{schema.name} has none; name observers under weights.training.reweight_features"
+        )
+    return problems
+
+
 def _mentioned_fields(config: AnalysisConfig) -> dict[str, tuple[str, ...]]:
     """Return the field names that stand under each key of the configuration."""
     found = {
         "weights.training.flatten": config.weights.training.flatten,
+        "weights.training.reweight_features": config.weights.training.reweight_features,
         "weights.evaluation.flatten": config.weights.evaluation.flatten,
         "evaluate.efficiency_variables": config.evaluate.efficiency_variables,
         "evaluate.nuisances": config.evaluate.nuisances,
@@ -276,4 +297,7 @@ def _mentioned_fields(config: AnalysisConfig) -> dict[str, tuple[str, ...]]:
             found[f"models.{name}.options.features"] = tuple(str(f) for f in features)
         if model.decorrelation is not None:
             found[f"models.{name}.decorrelation.nuisances"] = model.decorrelation.nuisances
+        for head, auxiliary in model.auxiliary.items():
+            if auxiliary.target != "label":
+                found[f"models.{name}.auxiliary.{head}.target"] = (auxiliary.target,)
     return found

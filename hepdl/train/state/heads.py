@@ -87,15 +87,22 @@ class AuxiliaryHead:
         return self.target != LABEL and self.loss == "mean_squared_error"
 
 
-def find_layers(network: nn.Module, heads: Sequence[AuxiliaryHead]) -> list[nn.Module]:
+def find_layers(
+    network: nn.Module, heads: Sequence[AuxiliaryHead], *, where: str = "auxiliary.{}.layer"
+) -> list[nn.Module]:
     """Return the layer that each head reads.
+
+    Args:
+        network: Where they are.
+        heads: What reads them.
+        where: The configuration key of a layer, with braces in the place of the head's name.
 
     Raises:
         ConfigError: Names every layer that the network does not have, with the nearest name.
     """
     layers = {name: layer for name, layer in network.named_modules() if name}
     problems = [
-        unknown_name("layer", head.layer, layers, where=f"auxiliary.{head.name}.layer")
+        unknown_name("layer", head.layer, layers, where=where.format(head.name))
         for head in heads
         if head.layer not in layers
     ]

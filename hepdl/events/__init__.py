@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from hepdl.events.containers import Events, Jagged, JetTrees, gather_rows
 from hepdl.events.features import flat_features, select_features
-from hepdl.events.inputs import Inputs, TreeInputs
+from hepdl.events.inputs import Inputs, ParticleInputs, TreeInputs
 
 __all__ = [
     "Events",
     "Inputs",
     "Jagged",
     "JetTrees",
+    "ParticleInputs",
     "TreeInputs",
     "flat_features",
     "gather_rows",

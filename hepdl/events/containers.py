@@ -84,18 +84,24 @@ class Jagged:
     def take(self, index: Tensor) -> Jagged:
         """Return the chosen events, in the order of ``index``."""
         rows, offsets = gather_rows(self.offsets, index)
-        return Jagged(self.values[rows], offsets, self.columns)
+        return Jagged(self.values.index_select(0, rows), offsets, self.columns)
 
     @cached_property
-    def _host_offsets(self) -> npt.NDArray[np.int64]:
-        # Kept, so that a slice of events on another device waits for it only once.
+    def host_offsets(self) -> npt.NDArray[np.int64]:
+        """The offsets in the memory of the host, ``(n_events + 1,)``.
+
+        They are kept, and slices inherit them, so that minibatches on another device need not
+        wait for it.
+        """
         return np.asarray(self.offsets.cpu().numpy())
 
     def slice(self, first: int, end: int) -> Jagged:
         """Return the events ``first`` to ``end - 1``; their rows are looked at, not copied."""
-        rows = slice(self._host_offsets[first], self._host_offsets[end])
-        offsets = self.offsets[first : end + 1] - rows.start
-        return Jagged(self.values[rows], offsets, self.columns)
+        host = self.host_offsets[first : end + 1]
+        rows = slice(host[0], host[-1])
+        chosen = Jagged(self.values[rows], self.offsets[first : end + 1] - rows.start, self.columns)
+        chosen.__dict__["host_offsets"] = host - host[0]
+        return chosen
 
     def to(self, device: torch.device | str) -> Jagged:
         """Return the same collection on ``device``."""
@@ -128,15 +134,21 @@ class JetTrees:
     def take(self, index: Tensor) -> JetTrees:
         """Return the chosen jets, in the order of ``index``."""
         rows, offsets = gather_rows(self.offsets, index)
-        return JetTrees(self.features[rows], self.depth[rows], self.is_inner[rows], offsets)
+        return JetTrees(
+            self.features.index_select(0, rows),
+            self.depth.index_select(0, rows),
+            self.is_inner.index_select(0, rows),
+            offsets,
+        )
 
     @cached_property
-    def _host_offsets(self) -> npt.NDArray[np.int64]:
+    def host_offsets(self) -> npt.NDArray[np.int64]:
+        """The offsets in the memory of the host, ``(n_jets + 1,)``."""
         return np.asarray(self.offsets.cpu().numpy())
 
     def slice(self, first: int, end: int) -> JetTrees:
         """Return the jets ``first`` to ``end - 1``; their nodes are looked at, not copied."""
-        rows = slice(self._host_offsets[first], self._host_offsets[end])
+        rows = slice(self.host_offsets[first], self.host_offsets[end])
         offsets = self.offsets[first : end + 1] - rows.start
         return JetTrees(self.features[rows], self.depth[rows], self.is_inner[rows], offsets)
 
@@ -169,6 +181,7 @@ class Events:
         collections: Jagged collections by name, e.g. the constituents of the jets.
         observers: Columns that ride along for plots and working points, by name, ``(n_events,)``.
         jet_trees: The clustering history of each entry, or None.
+        particles: The particles of each entry as a model takes them, by falling pT, or None.
         process_names: Name of each process.
     """
 
@@ -185,6 +198,7 @@ class Events:
     observers: Mapping[str, Tensor] = field(default_factory=dict)
     jet_trees: JetTrees | None = None
     process_names: tuple[str, ...] = ()
+    particles: Jagged | None = None
 
     def __len__(self) -> int:
         return len(self.event_number)
@@ -196,18 +210,20 @@ class Events:
 
     def take(self, index: Tensor) -> Events:
         """Return the chosen events, in the order of ``index`` (int64 positions)."""
+        # Several times as fast as indexing on a CPU.
         return replace(
             self,
-            event_number=self.event_number[index],
-            run_number=self.run_number[index],
-            process=self.process[index],
-            label=self.label[index],
-            event_weight=self.event_weight[index],
-            flat=self.flat[index],
-            nuisance=self.nuisance[index],
+            event_number=self.event_number.index_select(0, index),
+            run_number=self.run_number.index_select(0, index),
+            process=self.process.index_select(0, index),
+            label=self.label.index_select(0, index),
+            event_weight=self.event_weight.index_select(0, index),
+            flat=self.flat.index_select(0, index),
+            nuisance=self.nuisance.index_select(0, index),
             collections={name: rows.take(index) for name, rows in self.collections.items()},
-            observers={name: column[index] for name, column in self.observers.items()},
+            observers={name: column.index_select(0, index) for name, column in self.observers.items()},
             jet_trees=None if self.jet_trees is None else self.jet_trees.take(index),
+            particles=None if self.particles is None else self.particles.take(index),
         )
 
     def slice(self, first: int, end: int) -> Events:
@@ -237,6 +253,7 @@ class Events:
             collections={n: part.slice(first, end) for n, part in self.collections.items()},
             observers=_SlicedColumns(self.observers, first, end),
             jet_trees=None if self.jet_trees is None else self.jet_trees.slice(first, end),
+            particles=None if self.particles is None else self.particles.slice(first, end),
         )
         return chosen
 
@@ -254,6 +271,7 @@ class Events:
             collections={name: rows.to(device) for name, rows in self.collections.items()},
             observers={name: column.to(device) for name, column in self.observers.items()},
             jet_trees=None if self.jet_trees is None else self.jet_trees.to(device),
+            particles=None if self.particles is None else self.particles.to(device),
         )
 
     def with_event_weight(self, event_weight: Tensor) -> Events:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Inputs", "TreeInputs"]
+from hepdl.errors import ConfigError
+
+__all__ = ["Inputs", "ParticleInputs", "TreeInputs"]
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,45 @@ class TreeInputs:
 
 
 @dataclass(frozen=True)
+class ParticleInputs:
+    """How to build the list of particles of each entry, ordered by falling pT.
+
+    Attributes:
+        collection: The collection that holds the particles' four-vectors.
+        features: Names of ``hepdl.kinematics.PARTICLE_FEATURES``, or columns of the collection.
+        unscaled: Further columns, which stay as they are while the features are centred and
+            scaled: coordinates in which distances are measured, weights of a sum.
+        max_particles: How many of the hardest are kept; None for all. Axis and sums that the
+            features refer to are those of all particles.
+
+    Raises:
+        ConfigError: ``max_particles`` is not at least 1.
+    """
+
+    collection: str = "constituents"
+    features: tuple[str, ...] = ()
+    unscaled: tuple[str, ...] = ()
+    max_particles: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_particles is not None and self.max_particles < 1:
+            message = f"max_particles is {self.max_particles}; it must be at least 1, or null"
+            raise ConfigError(message)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of ``Events.particles``: the features, then what stays unscaled."""
+        return (*self.features, *self.unscaled)
+
+
+@dataclass(frozen=True)
 class Inputs:
-    """What a model needs: names of flat features, and a recipe for jet trees.
+    """What a model needs: names of flat features, recipes for jet trees and particles.
 
     Attributes:
         features: Columns of ``Events.flat`` in the model's order; may be empty.
         trees: Recipe for ``Events.jet_trees``, or None if the model takes no trees.
+        particles: Recipe for ``Events.particles``, or None if the model takes none.
         scaled: Whether the model wants the features centred and scaled (networks do,
             boosted trees do not).
     """
@@ -38,3 +73,4 @@ class Inputs:
     features: tuple[str, ...] = ()
     trees: TreeInputs | None = None
     scaled: bool = True
+    particles: ParticleInputs | None = None

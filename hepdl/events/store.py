@@ -55,6 +55,7 @@ def save(events: Events, folder: Path) -> None:
             "collections": {name: list(rows.columns) for name, rows in events.collections.items()},
             "observers": list(events.observers),
             "jet_trees": events.jet_trees is not None,
+            "particles": None if events.particles is None else list(events.particles.columns),
             "arrays": arrays,
         }
         with (temporary / MANIFEST).open("w", encoding="utf-8") as file_:
@@ -91,6 +92,8 @@ def load(folder: Path) -> Events:
         )
         raise DataError(message)
     arrays = {key: _read(folder, entry) for key, entry in manifest["arrays"].items()}
+    # Stores that were written before there were particles have no such entry.
+    columns = manifest.get("particles")
     trees = {name: arrays[f"jet_trees/{name}"] for name in _TREES} if manifest["jet_trees"] else {}
     return Events(
         **{name: arrays[name] for name in _COLUMNS},
@@ -107,6 +110,9 @@ def load(folder: Path) -> Events:
         },
         observers={name: arrays[f"observers/{name}"] for name in manifest["observers"]},
         jet_trees=JetTrees(**trees) if trees else None,
+        particles=None
+        if columns is None
+        else Jagged(arrays["particles/values"], arrays["particles/offsets"], tuple(columns)),
     )
 
 
@@ -121,6 +127,9 @@ def _arrays(events: Events) -> Iterator[tuple[str, Tensor]]:
     if events.jet_trees is not None:
         for name in _TREES:
             yield f"jet_trees/{name}", getattr(events.jet_trees, name)
+    if events.particles is not None:
+        yield "particles/values", events.particles.values
+        yield "particles/offsets", events.particles.offsets
 
 
 def _read(folder: Path, entry: Mapping[str, Any]) -> Tensor:

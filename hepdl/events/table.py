@@ -114,6 +114,9 @@ def concatenate(parts: Sequence[Events]) -> Events:
         },
         jet_trees=_join_trees([part.jet_trees for part in parts if part.jet_trees is not None]),
         process_names=first.process_names,
+        particles=None
+        if first.particles is None
+        else _join_jagged([part.particles for part in parts if part.particles is not None]),
     )
 
 
@@ -127,6 +130,7 @@ def _layout(events: Events) -> tuple[str, ...]:
         f"collections {collections}",
         f"processes {list(events.process_names)}",
         "no jet trees" if events.jet_trees is None else "jet trees",
+        f"particles {None if events.particles is None else list(events.particles.columns)}",
     )
 
 

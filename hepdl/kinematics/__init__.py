@@ -23,11 +23,20 @@ from hepdl.kinematics.jet_tree import (
     build,
     node_features,
 )
+from hepdl.kinematics.particles import (
+    KINEMATIC_FEATURES,
+    PARTICLE_FEATURES,
+    hardest,
+    order_by_pt,
+    particle_features,
+)
 from hepdl.kinematics.preprocessing import standardise, subjets
 
 __all__ = [
     "FOUR_VECTOR_NAMES",
+    "KINEMATIC_FEATURES",
     "NODE_FEATURES",
+    "PARTICLE_FEATURES",
     "TOPOLOGIES",
     "ClusteringHistory",
     "TreeLayout",
@@ -39,9 +48,12 @@ __all__ = [
     "delta_r",
     "eta",
     "from_pt_eta_phi",
+    "hardest",
     "mass",
     "momentum",
     "node_features",
+    "order_by_pt",
+    "particle_features",
     "phi",
     "pt",
     "rapidity",

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from hepdl.errors import DataError, HepdlError
+from hepdl.errors import DataError, HepdlError, unknown_name
+from hepdl.events import Inputs, ParticleInputs
 from hepdl.io import check_files
+from hepdl.kinematics import PARTICLE_FEATURES
 from hepdl.pipeline import parts
 from hepdl.pipeline.load import Analysis, load_analysis
+from hepdl.schema import Schema
 
 __all__ = ["check_analysis"]
 
@@ -60,7 +63,28 @@ def _model_problems(checked: Analysis) -> list[str]:
     for name, model in checked.config.models.items():
         where = f"models.{name}.options in {checked.path.name}"
         try:
-            parts.build("models", model.model, model.options, where=where)
+            built = parts.build("models", model.model, model.options, where=where)
         except HepdlError as error:
             problems.append(f"{where}: {error}")
+        else:
+            problems += _input_problems(built.inputs, checked.schema, where=where)
+    return problems
+
+
+def _input_problems(inputs: Inputs, schema: Schema, *, where: str) -> list[str]:
+    """Compare collections and particle features with what the schema has."""
+    problems = []
+    for recipe in (inputs.trees, inputs.particles):
+        if recipe is None:
+            continue
+        if recipe.collection not in schema.collections:
+            message = unknown_name("collection", recipe.collection, schema.collections, where=where)
+            problems.append(message)
+        elif isinstance(recipe, ParticleInputs):
+            known = (*PARTICLE_FEATURES, *schema.collections[recipe.collection].branches)
+            problems += [
+                unknown_name("particle feature", name, known, where=where)
+                for name in recipe.columns
+                if name not in known
+            ]
     return problems

@@ -17,6 +17,7 @@ from torch import nn
 
 import hepdl.models
 from hepdl.events import Events, Jagged, select_features
+from hepdl.events.particles import attach_particles
 from hepdl.events.trees import attach_trees
 from hepdl.models import Network, Trees
 
@@ -48,6 +49,19 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         {"cell": "simple"},
         {"cell": "gated", "features": FEATURES, "topology": "cambridge_aachen"},
         {"cell": "gated", "root_children": True, "preprocess": False, "topology": "random"},
+    ],
+    "deep_sets": [
+        {"particle_hidden": (16, 16), "hidden": (16,)},
+        {"particle_hidden": (16, 16), "hidden": (16,), "features": FEATURES, "max_particles": 5},
+        {"weighted": True, "dropout": 0.2},
+    ],
+    "particle_net": [
+        {"lite": True},
+        {"blocks": [(8, 8), (12,)], "n_neighbours": 3, "features": FEATURES, "max_particles": 9},
+    ],
+    "lstm": [
+        {"units": 8},
+        {"units": 8, "order": "hardest_first", "features": FEATURES, "max_particles": 5},
     ],
 }
 CASES = [(name, options) for name in NAMES for options in OPTIONS.get(name, [{}])]
@@ -96,7 +110,11 @@ def prepared(jets: Events) -> Callable[[Any], Events]:
 
     def prepare(model: Any) -> Events:
         events = select_features(jets, model.inputs.features)
-        return attach_trees(events, model.inputs.trees) if model.inputs.trees else events
+        if model.inputs.trees:
+            events = attach_trees(events, model.inputs.trees)
+        if model.inputs.particles:
+            events = attach_particles(events, model.inputs.particles)
+        return events
 
     return prepare
 

@@ -35,6 +35,9 @@ def _columns(events: Events) -> Iterator[tuple[str, Tensor]]:
     if events.jet_trees is not None:
         for name in ("features", "depth", "is_inner", "offsets"):
             yield f"jet_trees {name}", getattr(events.jet_trees, name)
+    if events.particles is not None:
+        yield f"particles {events.particles.columns}", events.particles.values
+        yield "particles offsets", events.particles.offsets
 
 
 def describe(model: Network | Trees) -> dict[str, str]:

@@ -1,0 +1,128 @@
+"""Nearest neighbours of the particles of many jets at once, and how jagged jets are laid out for it.
+
+Distances need a rectangular layout, so positions are filled up to the largest jet; everything else
+stays in one row a real particle, so that padding costs no arithmetic and enters no normalisation.
+
+Reference:
+    Y. Wang et al., "Dynamic graph CNN for learning on point clouds", ACM Trans. Graph. 38 (2019)
+    146, arXiv:1801.07829: neighbours found anew in the features of each layer.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+__all__ = ["Neighbourhood", "arrange_neighbourhood", "nearest_neighbours", "padded_rows"]
+
+
+class Neighbourhood(NamedTuple):
+    """Where the particles of each jet stand, and which of the places for neighbours are taken.
+
+    Attributes:
+        rows: Row of each particle of each jet, ``(n_events, n_max)``; 0 where there is none.
+        is_real: True where there is a particle, ``(n_events, n_max)``.
+        slots: Places in ``(n_events, n_max, k)``, counted through, that hold a neighbour,
+            ``(n_edges,)``: a particle of a jet of n has the min(k, n - 1) nearest of the others.
+        targets: Row of the particle whose neighbour that is, ``(n_edges,)``, never falling.
+    """
+
+    rows: Tensor
+    is_real: Tensor
+    slots: Tensor
+    targets: Tensor
+
+
+def padded_rows(offsets: Tensor, n_max: int) -> tuple[Tensor, Tensor]:
+    """Return the row of each particle of each jet in a rectangle, and where there is one.
+
+    Args:
+        offsets: First row of each jet, and the number of rows at the end.
+        n_max: Width of the rectangle, at least the size of the largest jet.
+
+    Shapes:
+        offsets ``(n_events + 1,)`` → two of ``(n_events, n_max)``.
+
+    >>> rows, is_real = padded_rows(torch.tensor([0, 2, 3]), 3)
+    >>> rows.tolist(), is_real.tolist()
+    ([[0, 1, 0], [2, 0, 0]], [[True, True, False], [True, False, False]])
+    """
+    position = torch.arange(n_max, device=offsets.device)
+    is_real = position < offsets.diff()[:, None]
+    return torch.where(is_real, offsets[:-1, None] + position, 0), is_real
+
+
+def arrange_neighbourhood(
+    offsets: Tensor,
+    host_offsets: npt.NDArray[np.int64],
+    *,
+    n_neighbours: int,
+    n_max: int | None = None,
+) -> Neighbourhood:
+    """Lay out the particles of jets for ``nearest_neighbours``.
+
+    Args:
+        offsets: First row of each jet, and the number of rows at the end.
+        host_offsets: The same numbers on the host, so that no device has to be waited for.
+        n_neighbours: At most so many neighbours a particle.
+        n_max: Width of the layout; by default the size of the largest jet. No result depends on it.
+
+    Shapes:
+        offsets ``(n_events + 1,)``.
+    """
+    host_counts = np.diff(host_offsets)
+    width = int(host_counts.max(initial=0)) if n_max is None else n_max
+    rows, is_real = padded_rows(offsets, width)
+    counts = offsets.diff()
+    k = max(0, min(n_neighbours, width - 1))
+    # Repeats on the device do not wait for it when the number of results is known.
+    n_rows = int(host_offsets[-1] - host_offsets[0])
+    n_edges = int((host_counts * np.clip(host_counts - 1, 0, k)).sum())
+    degree = (counts - 1).clamp(0, k)
+    degree = torch.repeat_interleave(degree, counts, output_size=n_rows)
+    targets = torch.repeat_interleave(
+        torch.arange(n_rows, device=offsets.device), degree, output_size=n_edges
+    )
+    rank = torch.arange(n_edges, device=offsets.device) - (degree.cumsum(0) - degree)[targets]
+    jet = torch.repeat_interleave(
+        torch.arange(len(counts), device=offsets.device), counts, output_size=n_rows
+    )
+    place = torch.arange(n_rows, device=offsets.device) + jet * width - offsets[jet]
+    return Neighbourhood(rows, is_real, place[targets] * k + rank, targets)
+
+
+def nearest_neighbours(
+    points: Tensor, neighbourhood: Neighbourhood, *, n_neighbours: int
+) -> Tensor:
+    """Return the edges from the nearest neighbours of each particle to it, nearest first.
+
+    Only particles of the same jet are neighbours, none is its own, and of two at the same distance
+    the earlier one is nearer (the harder one, where particles are ordered by pT). Distances are
+    Euclidean, computed as sums of squared differences: they depend on the two points alone, while
+    those from matrix products are rounded differently in another minibatch.
+
+    Args:
+        points: Coordinates of each particle.
+        neighbourhood: The layout, made with the same ``n_neighbours``.
+        n_neighbours: At most so many neighbours a particle.
+
+    Shapes:
+        points ``(n_rows, n_coordinates)`` → ``(2, n_edges)``: row of the neighbour, row of the
+        particle.
+    """
+    rows, is_real, slots, targets = neighbourhood
+    width = rows.shape[1]
+    with torch.no_grad():
+        # bf16 would not tell near particles apart.
+        padded = points.detach().float()[rows]
+        distances = torch.cdist(padded, padded, compute_mode="donot_use_mm_for_euclid_dist")
+        itself = torch.eye(width, dtype=torch.bool, device=rows.device)
+        distances = distances.masked_fill(itself | ~is_real[:, None, :], torch.inf)
+        k = max(0, min(n_neighbours, width - 1))
+        nearest = distances.sort(dim=2, stable=True).indices[:, :, :k]
+        neighbours = rows.gather(1, nearest.flatten(1)).flatten()
+        return torch.stack((neighbours[slots], targets))

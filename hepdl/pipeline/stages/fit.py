@@ -7,6 +7,8 @@ import shutil
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from hepdl.events import ParticleInputs
+from hepdl.kinematics import PARTICLE_FEATURES
 from hepdl.pipeline.fitting import FitTask, fit_task, fit_tasks, is_network
 from hepdl.pipeline.saved import SavedModel, load_card, load_saved
 from hepdl.pipeline.stages.prepare import load_dataset
@@ -57,11 +59,13 @@ def _helpers(work: Work, task: FitTask) -> AbstractContextManager[None]:
 def _signature(saved: SavedModel) -> dict[str, str]:
     """Return the kind of each input column, for the record; in GeV and rad."""
     columns = dict.fromkeys(saved.inputs.features, "float")
-    if saved.inputs.trees is not None:
-        name = saved.inputs.trees.collection
-        columns |= {
-            f"{name}.{field}": "array" for field in saved.schema.collections[name].four_vector or ()
-        }
+    for recipe in (saved.inputs.trees, saved.inputs.particles):
+        if recipe is not None:
+            collection = saved.schema.collections[recipe.collection]
+            fields: list[str] = [*(collection.four_vector or ())]
+            if isinstance(recipe, ParticleInputs):
+                fields += [name for name in recipe.columns if name not in PARTICLE_FEATURES]
+            columns |= {f"{recipe.collection}.{field}": "array" for field in fields}
     return columns
 
 

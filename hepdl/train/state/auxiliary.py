@@ -12,8 +12,7 @@ Reference: C. Szegedy et al., "Going deeper with convolutions", CVPR 2015, arXiv
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -95,26 +94,6 @@ class AuxiliaryHeads(nn.Module):
         return "\n".join(
             [*lines, *(f"{name}: target - {c:.9g} over {s:.9g}" for name, c, s in targets)]
         )
-
-    @contextmanager
-    def listening(self, model: Network, train: Events, minibatch: Events) -> Iterator[None]:
-        """Fit the targets, attach the heads, and take them off the network at the end.
-
-        Args:
-            model: The network, on its device.
-            train: The training part; its features are not looked at.
-            minibatch: Some events of it, complete, on the device of the network.
-
-        Raises:
-            ConfigError: A layer or a target does not exist, or cannot be used.
-            DataError: The values of a target cannot be used.
-        """
-        self.fit_targets(train)
-        self.attach(model, minibatch)
-        try:
-            yield
-        finally:
-            self.remove()
 
     def fit_targets(self, train: Events) -> None:
         """Centre and scale the targets that are fields, on the training part with its |weights|.

@@ -80,8 +80,9 @@ class Ledger:
         if not self._minibatches:
             return
         progress, sums = self._state.progress, self._state.progress.sums
-        gradients = [p.grad for p in self._state.parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients).double()
+        # Of the network alone: what auxiliary heads learn is in their losses.
+        gradients = [p.grad for p in self._state.network.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
         rows, last_norm, stop = self._wait(norm)
         is_good = math.isfinite(last_norm) or self._state.precision.allows(last_norm)
         if not (is_good and all(map(math.isfinite, chain.from_iterable(rows)))):
@@ -110,7 +111,7 @@ class Ledger:
         """Return the numbers of each step, the norm, and whether any rank is asked to stop."""
         width, size = len(self._names), self._ranks.size
         flag = torch.full_like(norm, float(self._saver.is_asked))
-        numbers = torch.stack([*(n.double() for n in self._numbers), norm, flag])
+        numbers = torch.stack([*self._numbers, norm, flag]).double()
         if not self._ranks.is_alone:
             # The whole minibatch has one gradient and one penalty: every rank knows them.
             known = [name in ("gradient_norm", "train_penalty") for name in self._names]

@@ -108,6 +108,7 @@ def fit(
         shared_batch_norm(network, plan.ranks) as joins_always,
         _attached(auxiliary, model, columns, sample),
     ):
+        plan.ranks.share_parameters(network)
         state = TrainingState.begin(
             model, columns, plan=plan, decorrelation=decorrelation, auxiliary=auxiliary
         )
@@ -204,7 +205,9 @@ class _Learner:
             self._saver.agree()
         state.precision.unscale(state.optimizer)
         if options.clip_norm is not None:
-            losses["gradient_norm"] = _limit_gradient(self._parameters, options.clip_norm)
+            # Without the parameters of auxiliary heads: one that only watches must not steer.
+            trained = list(state.network.parameters())
+            losses["gradient_norm"] = _limit_gradient(trained, options.clip_norm)
         state.precision.step(state.optimizer)
         if state.decorrelator is not None:
             state.decorrelator.step()

@@ -8,7 +8,10 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 
-from collections.abc import Iterator
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -53,3 +56,32 @@ def mlflow_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_tracking: N
 def w_jets_schema() -> Path:
     """The schema of the simulated W and QCD jets."""
     return ROOT / "data_schemas" / "w_jets.yaml"
+
+
+@pytest.fixture(scope="session")
+def start_ranks() -> Callable[..., list[subprocess.Popen[str]]]:
+    """Start a script as several ranks, with the variables that torchrun would give them."""
+
+    def start(script: Path, size: int, *arguments: object) -> list[subprocess.Popen[str]]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        shared = {
+            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+            "TORCHELASTIC_RUN_ID": "test",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "WORLD_SIZE": str(size),
+        }
+        return [
+            subprocess.Popen(
+                [sys.executable, str(script), *map(str, arguments)],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            )
+            for rank in range(size)
+        ]
+
+    return start

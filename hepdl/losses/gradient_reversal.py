@@ -207,7 +207,8 @@ class GradientReversal(nn.Module):
         # One row per event and nuisance: the two-dimensional loss has no deterministic CUDA form.
         predicted = self.adversary(seen[:, None]).view(-1, self.n_bins)
         losses = cross_entropy(predicted, bins.T.reshape(-1), reduction="none")
-        return (losses.view(len(logits), -1) * weight[:, None]).sum()
+        # A minibatch may have nobody who takes part.
+        return (losses.view(len(logits), len(self.edges)) * weight[:, None]).sum()
 
 
 def _standardised(logits: Tensor, weight: Tensor) -> Tensor:

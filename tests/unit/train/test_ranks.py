@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import socket
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,34 +21,10 @@ from hepdl.train.state import batch_norm
 from hepdl.train.state.batch_norm import running_statistics, shared_batch_norm
 from hepdl.train.state.ranks import Ranks
 
-ROOT = Path(__file__).parents[3]
 SCRIPT = Path(__file__).with_name("ranks_script.py")
 
 
-def start_ranks(size: int, *arguments: str) -> list[subprocess.Popen[str]]:
-    """Start processes with the variables that torchrun would give them."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    return [
-        subprocess.Popen(
-            [sys.executable, str(SCRIPT), *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-                "TORCHELASTIC_RUN_ID": "test",
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port),
-                "WORLD_SIZE": str(size),
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-            },
-        )
-        for rank in range(size)
-    ]
+Start = Callable[..., list[subprocess.Popen[str]]]
 
 
 def answers(processes: list[subprocess.Popen[str]]) -> list[Any]:
@@ -101,8 +75,8 @@ def test_a_rank_without_a_gpu_of_its_own_is_refused(monkeypatch: pytest.MonkeyPa
     assert Ranks(2, 4, local_rank=2).device(torch.device("cpu")) == torch.device("cpu")
 
 
-def test_three_ranks_get_the_same_from_every_collective() -> None:
-    found = answers(start_ranks(3, "everything"))
+def test_three_ranks_get_the_same_from_every_collective(start_ranks: Start) -> None:
+    found = answers(start_ranks(SCRIPT, 3, "everything"))
     assert [each.pop("rank") for each in found] == [
         [0, 3, True, False],
         [1, 3, False, False],
@@ -116,16 +90,18 @@ def test_three_ranks_get_the_same_from_every_collective() -> None:
     assert found[0]["broadcast"] == {"task": ["mlp", 0, None]}
 
 
-def test_a_rank_that_is_killed_is_noticed_at_once_and_named_as_such() -> None:
-    processes = start_ranks(2, "die")
+def test_a_rank_that_is_killed_is_noticed_at_once_and_named_as_such(start_ranks: Start) -> None:
+    processes = start_ranks(SCRIPT, 2, "die")
     left, _ = answers(processes)
     assert processes[1].returncode == -9
     assert left["status"] == 3
     assert "lost another rank while" in left["message"]
 
 
-def test_gradients_of_three_ranks_add_up_to_those_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = answers(start_ranks(3, "gradients"))
+def test_gradients_of_three_ranks_add_up_to_those_of_one(
+    start_ranks: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = answers(start_ranks(SCRIPT, 3, "gradients"))
     assert found[0] == found[1] == found[2]
     # No rank asked for a stop in the first step, one of them in the second.
     assert found[0]["stopped"] == [False, True]

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Batch
 
 __all__ = ["Events", "Jagged", "JetTrees", "gather_rows"]
 
@@ -273,6 +277,16 @@ class Events:
             jet_trees=None if self.jet_trees is None else self.jet_trees.to(device),
             particles=None if self.particles is None else self.particles.to(device),
         )
+
+    def to_pyg(self, kind: str = "particles") -> Batch:
+        """Return a torch-geometric graph for each event; see ``hepdl.events.graphs.to_pyg``.
+
+        Args:
+            kind: ``"particles"`` or ``"jet_trees"``.
+        """
+        from hepdl.events.graphs import to_pyg
+
+        return to_pyg(self, kind)
 
     def with_event_weight(self, event_weight: Tensor) -> Events:
         """Return the same events with another weight, ``(n_events,)``."""

@@ -91,7 +91,9 @@ def fit_task(work: Work, dataset: Dataset, task: FitTask) -> None:
     result = _run_loop(work, task, model, train, validation)
     if not work.ranks.is_first:
         return
-    saved = SavedModel(task.name, model, scaling, work.analysis.schema, _card(config, task, result))
+    card = _card(config, task, result)
+    card["n_ranks"] = work.ranks.size if isinstance(model, nn.Module) else 1
+    saved = SavedModel(task.name, model, scaling, work.analysis.schema, card)
     folder = work.folder.model(task.name, task.seed, task.fold)
     folder.parent.mkdir(parents=True, exist_ok=True)
     save_model(saved, folder, history=result.history)
@@ -189,6 +191,7 @@ def _run_loop(
             loss=cast("Loss", BinaryCrossEntropy()),
             decorrelation=_build_penalty(penalty),
             auxiliary=build_auxiliary(config.models[task.name], seed=task.seed),
+            ranks=work.ranks,
             observe=observe,
             checkpoint=checkpoint,
             resume=work.resume,

@@ -225,7 +225,9 @@ class Events:
             flat=self.flat.index_select(0, index),
             nuisance=self.nuisance.index_select(0, index),
             collections={name: rows.take(index) for name, rows in self.collections.items()},
-            observers={name: column.index_select(0, index) for name, column in self.observers.items()},
+            observers={
+                name: column.index_select(0, index) for name, column in self.observers.items()
+            },
             jet_trees=None if self.jet_trees is None else self.jet_trees.take(index),
             particles=None if self.particles is None else self.particles.take(index),
         )

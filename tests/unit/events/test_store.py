@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from hepdl.errors import DataError, EnvironmentFailure
-from hepdl.events import Events, TreeInputs
+from hepdl.events import Events, ParticleInputs, TreeInputs
+from hepdl.events.particles import attach_particles
 from hepdl.events.store import load, save
 from hepdl.events.trees import attach_trees
 
@@ -19,6 +20,7 @@ Make = Callable[..., Events]
 @pytest.fixture
 def events(toy_jets: Make) -> Events:
     events = attach_trees(toy_jets(20), TreeInputs())
+    events = attach_particles(events, ParticleInputs(features=("log_pt",), unscaled=("delta_r",)))
     # A name that could not be a file's.
     return replace(events, observers={**events.observers, "../a/b": events.event_number})
 
@@ -39,7 +41,7 @@ def test_events_survive_the_disk(events: Events, tmp_path: Path) -> None:
 
 
 def test_empty_events_survive_too(events: Events, tmp_path: Path) -> None:
-    nothing = replace(events.take(torch.arange(0)), jet_trees=None)
+    nothing = replace(events.take(torch.arange(0)), jet_trees=None, particles=None)
     save(nothing, tmp_path / "events")
     assert same(load(tmp_path / "events"), nothing)
 

@@ -57,9 +57,9 @@ def test_four_momentum_is_conserved_along_the_edges(events: Events) -> None:
 
 
 def test_what_is_not_there_is_refused(toy_jets: Make) -> None:
-    with pytest.raises(DataError, match="no particles; call hepdl.events.particles"):
+    with pytest.raises(DataError, match=r"no particles; call hepdl\.events\.particles"):
         toy_jets(3).to_pyg()
-    with pytest.raises(DataError, match="no jet_trees; call hepdl.events.trees"):
+    with pytest.raises(DataError, match=r"no jet_trees; call hepdl\.events\.trees"):
         toy_jets(3).to_pyg("jet_trees")
-    with pytest.raises(ConfigError, match="jet_tree.*did you mean 'jet_trees'"):
+    with pytest.raises(ConfigError, match=r"jet_tree.*did you mean 'jet_trees'"):
         toy_jets(3).to_pyg("jet_tree")

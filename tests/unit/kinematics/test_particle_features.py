@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -104,7 +106,7 @@ def test_particles_are_ordered_by_falling_pt_within_their_jet() -> None:
     rows, new = order_by_pt(p4, offsets)
     pt = np.hypot(p4[:, 0], p4[:, 1])
     assert new.tolist() == offsets.tolist()
-    for first, end in zip(offsets[:-1], offsets[1:], strict=True):
+    for first, end in pairwise(offsets):
         assert rows[first:end].tolist() == (first + np.argsort(-pt[first:end])).tolist()
 
 

@@ -42,6 +42,7 @@ def run(
         data_dir=small_data,
         tracking_uri="none",
         nproc=1,
+        last_stage="evaluate",
     )
 
 

@@ -19,8 +19,10 @@ Reference:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -162,7 +164,7 @@ def measure(
     buffers = {n: b.detach().clone() for n, b in network.named_buffers()}
     was_training = {module: module.training for module in network.modules()}
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), torch.enable_grad():
+    with torch.random.fork_rng(devices=devices), torch.enable_grad(), _alone(network):
         network.train()
         try:
             tensors = model.prepare(minibatch)
@@ -186,6 +188,19 @@ def measure(
         return flow
     _step(parameters, options)
     return with_updates(flow, before, {name: p.detach() for name, p in parameters.items()})
+
+
+@contextmanager
+def _alone(network: nn.Module) -> Iterator[None]:
+    """Let batch norm that waits for other processes work by itself: they do not take part."""
+    synchronised = [m for m in network.modules() if isinstance(m, nn.SyncBatchNorm)]
+    for layer in synchronised:
+        vars(layer)["forward"] = partial(nn.modules.batchnorm._BatchNorm.forward, layer)
+    try:
+        yield
+    finally:
+        for layer in synchronised:
+            del vars(layer)["forward"]
 
 
 def with_updates(flow: Flow, before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> Flow:

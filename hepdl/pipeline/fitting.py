@@ -19,6 +19,7 @@ from hepdl.pipeline import parts
 from hepdl.pipeline.auxiliary import build_auxiliary
 from hepdl.pipeline.config import AnalysisConfig, DecorrelationConfig
 from hepdl.pipeline.dataset import Dataset
+from hepdl.pipeline.diagnosis import FILE_NAME, Diagnosis, units_of
 from hepdl.pipeline.folders import content_hash
 from hepdl.pipeline.progress import progress
 from hepdl.pipeline.saved import SavedModel, save_model
@@ -88,15 +89,19 @@ def fit_task(work: Work, dataset: Dataset, task: FitTask) -> None:
         len(validation),
         time.monotonic() - start,
     )
-    result = _run_loop(work, task, model, train, validation)
+    result, diagnosis = _run_loop(work, task, model, train, validation)
     if not work.ranks.is_first:
         return
+    documents = {}
+    if diagnosis is not None:
+        diagnosis.end(cast("Network", model), train, epochs=len(result.history))
+        documents[FILE_NAME] = diagnosis.as_dict()
     card = _card(config, task, result)
     card["n_ranks"] = work.ranks.size if isinstance(model, nn.Module) else 1
     saved = SavedModel(task.name, model, scaling, work.analysis.schema, card)
     folder = work.folder.model(task.name, task.seed, task.fold)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    save_model(saved, folder, history=result.history)
+    save_model(saved, folder, history=result.history, documents=documents)
     log.info(
         "%s: validation AUC %.4f at epoch %d, %.0f s, %.0f entries/s",
         task,
@@ -149,8 +154,12 @@ def _card(config: AnalysisConfig, task: FitTask, result: FitResult) -> dict[str,
 
 def _run_loop(
     work: Work, task: FitTask, model: Network | Trees, train: Events, validation: Events
-) -> FitResult:
-    """Hand the fit to its loop: the trees' own, or the one that the configuration names."""
+) -> tuple[FitResult, Diagnosis | None]:
+    """Hand the fit to its loop: the trees' own, or the one that the configuration names.
+
+    Returns:
+        The result, and on the first rank what was seen of a network on the way.
+    """
     config = work.analysis.config
     settings = config.train_of(task.name)
     penalty = config.decorrelation_of(task.name)
@@ -161,14 +170,17 @@ def _run_loop(
     total = settings.epochs if isinstance(model, nn.Module) else getattr(model, "n_rounds", 1)
     with progress(str(task), total, is_shown=work.ranks.is_first) as advance:
 
-        def observe(values: dict[str, float], step: int) -> None:
+        def record(values: dict[str, float], step: int) -> None:
             work.recorder.metrics(
                 {f"{key}{suffix}": value for key, value in values.items()}, step, model=task.name
             )
+
+        def observe(values: dict[str, float], step: int) -> None:
+            record(values, step)
             advance(text=f"validation AUC {values.get('validation_auc', float('nan')):.4f}")
 
         if not isinstance(model, nn.Module):
-            return boosted.fit(
+            grown = boosted.fit(
                 cast("Trees", model),
                 train,
                 validation,
@@ -178,11 +190,19 @@ def _run_loop(
                 resume=work.resume,
                 stop=work.stop,
             )
+            return grown, None
         network = cast("Network", cast("nn.Module", model).to(work.device))
         loop = parts.part("loops", settings.loop, where=f"models.{task.name}.train.loop")
         if loop is not supervised.fit:
             log.info("%s: loop %s", task.name, settings.loop)
         train, validation = _with_nuisances(train, penalty), _with_nuisances(validation, penalty)
+        heads = build_auxiliary(config.models[task.name], seed=task.seed)
+        diagnosis = None
+        if work.ranks.is_first:
+            units = units_of(work.analysis.schema)
+            kept = checkpoint.path / FILE_NAME
+            diagnosis = Diagnosis(str(task), options, units, heads, path=kept, record=record)
+            diagnosis.begin(network, train, resume=work.resume)
         result: FitResult = loop(
             network,
             train,
@@ -190,14 +210,15 @@ def _run_loop(
             options=options,
             loss=cast("Loss", BinaryCrossEntropy()),
             decorrelation=_build_penalty(penalty),
-            auxiliary=build_auxiliary(config.models[task.name], seed=task.seed),
+            auxiliary=heads,
             ranks=work.ranks,
             observe=observe,
+            hooks=() if diagnosis is None else diagnosis.hooks,
             checkpoint=checkpoint,
             resume=work.resume,
             stop=work.stop,
         )
-        return result
+        return result, diagnosis
 
 
 def _with_nuisances(events: Events, penalty: DecorrelationConfig) -> Events:

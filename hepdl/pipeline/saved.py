@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,21 @@ class SavedModel:
         return self.model.inputs
 
 
-def save_model(saved: SavedModel, folder: Path, *, history: list[dict[str, float]]) -> None:
-    """Write a trained model and its training curves; the folder is whole or not there."""
+def save_model(
+    saved: SavedModel,
+    folder: Path,
+    *,
+    history: list[dict[str, float]],
+    documents: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a trained model and its training curves; the folder is whole or not there.
+
+    Args:
+        saved: The model.
+        folder: Where it goes; replaced if it is there.
+        history: What was observed in each epoch.
+        documents: What else lies beside it: file name to JSON content.
+    """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -64,7 +78,8 @@ def save_model(saved: SavedModel, folder: Path, *, history: list[dict[str, float
             (temporary / "parameters.pt").write_bytes(buffer.getvalue())
         elif isinstance(saved.model, Trees):
             saved.model.save(temporary)
-        write_json(temporary / "history.json", history)
+        for name, content in {"history.json": history, **(documents or {})}.items():
+            write_json(temporary / name, content)
         write_json(
             temporary / "model.json",
             {

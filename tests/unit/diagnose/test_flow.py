@@ -215,6 +215,18 @@ def test_auxiliary_losses_join_the_gradient(plain, gaussian_events: Callable[...
     assert joined.layers[1].gradient_norm == alone.layers[1].gradient_norm
 
 
+def test_synchronised_batch_norm_does_not_wait_for_others(
+    plain, gaussian_events: Callable[..., Events]
+) -> None:
+    # Outside of `measure` it would refuse to work on a CPU, and wait for every process on a GPU.
+    network = plain(nn.Linear(2, 6, bias=False), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 1))
+    twin = nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(network))
+    assert isinstance(twin.layers[1], nn.SyncBatchNorm)
+    events = gaussian_events(64)
+    assert measure(twin, events, LOSS) == measure(network, events, LOSS)
+    assert "forward" not in vars(twin.layers[1])
+
+
 def test_a_minibatch_of_one_event_can_be_measured(
     plain, gaussian_events: Callable[..., Events]
 ) -> None:

@@ -1,4 +1,4 @@
-"""The range test finds the rate at which gradient descent is known to diverge, and a good one."""
+"""Short trainings find the rates at which gradient descent is known to converge and diverge."""
 
 from __future__ import annotations
 
@@ -45,24 +45,27 @@ def parabola(
     return 0.01 + 0.5 * CURVATURE * logits.square().mean()
 
 
-def test_gradient_descent_on_a_parabola_diverges_at_two_over_its_curvature(
+def test_gradient_descent_on_a_parabola_has_the_closed_form(
     gaussian_events: Callable[..., Events],
 ) -> None:
     options = TrainOptions(optimizer="sgd", momentum=0.0, minibatch_size=8)
     scan = find_learning_rate(
-        Point(), gaussian_events(64), loss=parabola, options=options, lowest=1e-5, n_steps=200
+        Point(), gaussian_events(64), loss=parabola, options=options, lowest=1e-4, n_steps=12
     )
-    place = 1.0
+    # Each step multiplies the distance by 1 - rate * curvature.
     for rate, found in zip(scan.rates, scan.losses, strict=True):
-        # float32 keeps seven digits of a place, of which the steps near 1 / curvature cancel some.
-        assert found == pytest.approx(0.01 + 0.5 * CURVATURE * place**2, rel=1e-3)
-        place *= 1 - rate * CURVATURE
-    # The distance shrinks below 2 / curvature and grows beyond, where it has to make up for what it
-    # had shrunk before.
-    assert scan.best is not None
-    assert scan.diverges_at is not None
-    assert scan.best < 2 / CURVATURE < scan.diverges_at
-    assert scan.suggested == scan.best / 10
+        wanted = 0.01 + 0.5 * CURVATURE * (1 - rate * CURVATURE) ** (2 * 12)
+        # float32 keeps seven digits of a place from which a step may take five.
+        assert found == pytest.approx(wanted, rel=1e-3)
+    assert scan.start == pytest.approx(0.01 + 0.5 * CURVATURE)
+    # So the best rate is the one nearest to 1 / curvature, and from 2 / curvature it diverges:
+    # here two rates follow, and then no further one is tried.
+    nearest = min(scan.rates, key=lambda rate: abs(1 - rate * CURVATURE))
+    assert scan.best == nearest
+    assert scan.diverges_at == min(rate for rate in scan.rates if rate > 2 / CURVATURE)
+    assert scan.rates[-2] == scan.diverges_at
+    assert scan.suggested is not None
+    assert scan.suggested <= scan.best
 
 
 def test_the_suggested_rate_trains_better_than_much_smaller_or_larger_ones(
@@ -88,7 +91,7 @@ def test_the_suggested_rate_trains_better_than_much_smaller_or_larger_ones(
             return float(loss(twin(events.flat), events.label, None, events.event_weight))
 
     suggested = loss_after(scan.suggested)
-    assert suggested < loss_after(scan.suggested / 100)
+    assert suggested < loss_after(scan.suggested / 300)
     assert suggested < loss_after(scan.suggested * 1000)
 
 
@@ -118,11 +121,11 @@ def test_a_network_that_cannot_learn_gets_no_rate(gaussian_events: Callable[...,
 
     scan = find_learning_rate(Point(), gaussian_events(64), loss=flat, options=TrainOptions())
     assert (scan.suggested, scan.diverges_at) == (None, None)
-    assert "no learning rate from 1e-06 to 1e+01 lowers the loss" in scan.in_words()
+    assert "no learning rate from 3e-05 to 1e+01 lowers the loss" in scan.in_words()
 
 
 def test_a_range_without_steps_is_refused(gaussian_events: Callable[..., Events]) -> None:
-    with pytest.raises(ConfigError, match=r"learning rates from 1 to 0\.1 in 120 steps"):
+    with pytest.raises(ConfigError, match=r"learning rates from 1 to 0\.1 in 30 steps"):
         find_learning_rate(
             Point(),
             gaussian_events(8),

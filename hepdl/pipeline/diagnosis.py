@@ -32,8 +32,10 @@ __all__ = [
     "Look",
     "first_minibatch",
     "look_into",
+    "looks_of",
     "read_looks",
     "units_of",
+    "verdict_of",
 ]
 
 log = logging.getLogger(__name__)
@@ -127,6 +129,27 @@ def read_looks(folder: Path) -> tuple[Look, ...]:
     except FileNotFoundError:
         return ()
     return tuple(Look.from_dict(look) for look in content["looks"])
+
+
+def looks_of(folder: Path) -> tuple[Look, ...]:
+    """Return what was seen of a model; with folds, in the first one."""
+    return next(
+        (
+            found
+            for place in (folder, *sorted(folder.glob("folds/*")))
+            if (found := read_looks(place))
+        ),
+        (),
+    )
+
+
+def verdict_of(looks: tuple[Look, ...]) -> dict[str, Any]:
+    """Return what ``metrics.json`` says of the looks into one network."""
+    return {
+        "verdict": list(looks[0].verdict),
+        "is_healthy": all(look.is_healthy for look in looks),
+        "moments": {look.moment: list(look.verdict) for look in looks},
+    }
 
 
 def first_minibatch(train: Events | EventSource, options: TrainOptions) -> Events:

@@ -21,6 +21,7 @@ from hepdl.events.trees import attach_trees
 from hepdl.kinematics import NODE_FEATURES
 from hepdl.pipeline.config import AnalysisConfig
 from hepdl.pipeline.dataset import Dataset, evaluation_weights
+from hepdl.pipeline.flow_report import flow_figures
 from hepdl.pipeline.saved import load_card, load_history, load_saved
 from hepdl.pipeline.stages.evaluate import selected_test
 from hepdl.pipeline.stages.prepare import load_dataset
@@ -66,6 +67,11 @@ CAPTIONS = {
     "alike. On the diagonal the score is a probability.",
     "jet_trees": "A signal and a background jet of the test part: the clustering tree, and its "
     "constituents.",
+    "flow_untrained": "Each network before its first step, layer by layer, on the first minibatch: the "
+    "spread of the values that the next layer gets, the norm of the gradient, and how much one step "
+    "changes the weights. Lines that fall or rise by orders of magnitude mean layers that do not "
+    "learn. A triangle on the lower edge is zero.",
+    "flow_trained": "The same after the training, with the parameters that were kept.",
     "flattening": "The spectra that only reflect how the samples were made, before and after the "
     "weights: afterwards both classes are alike, and no model can win by them.",
     "features": "The flat fields of the test part for each class, as read, without flattening.",
@@ -135,6 +141,7 @@ def figures_of(drawing: Drawing) -> Iterator[tuple[str, str, Draw]]:
     if config.evaluate.efficiency_variables:
         yield "Dependence", "efficiency", partial(_efficiencies, drawing)
     yield "Training", "training", partial(_training, drawing)
+    yield from flow_figures(drawing.work)
     if config.weights.evaluation.flatten:
         yield "Data", "flattening", partial(_flattening, drawing)
     yield "Data", "features", partial(_features, drawing)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hepdl.pipeline.flow_report import DIAGNOSTICS, diagnostics_section
 from hepdl.pipeline.work import Work
 from hepdl.report.html import Block, Details, Page, Picture, Section, Text
 from hepdl.report.sentences import headline
@@ -53,8 +54,9 @@ def build_page(
     sections += [
         Section(title, tuple(blocks))
         for title, blocks in pictures.items()
-        if title not in {"Comparison", "Data"}
+        if title not in {"Comparison", "Data", DIAGNOSTICS}
     ]
+    sections += diagnostics_section(work, pictures.get(DIAGNOSTICS, []))
     sections.append(_data(work, metrics, pictures.get("Data", [])))
     sections.append(_how(folder, environment))
     version = environment["versions"].get("hepdl", "")

@@ -13,6 +13,7 @@ from hepdl.events.split import PARTS
 from hepdl.io import write_table
 from hepdl.pipeline.config import AnalysisConfig
 from hepdl.pipeline.dataset import Dataset, evaluation_weights
+from hepdl.pipeline.diagnosis import looks_of, verdict_of
 from hepdl.pipeline.folders import RunFolder, write_json
 from hepdl.pipeline.numbers import Sample, compare_all, model_numbers
 from hepdl.pipeline.progress import progress
@@ -27,8 +28,8 @@ __all__ = ["SCORES_TTREE", "Scores", "evaluate", "selected_test"]
 log = logging.getLogger(__name__)
 
 SCORES_TTREE = "scores"
-# Per-seed numbers and the nuisances beyond the first: in metrics.json only.
-_NOT_RECORDED = {"seeds", "dependence_on"}
+# Per-seed numbers, the nuisances beyond the first, and words: in metrics.json only.
+_NOT_RECORDED = {"seeds", "dependence_on", "diagnosis"}
 FORMAT_VERSION = 1
 
 Scores = dict[str, dict[int, npt.NDArray[np.float32]]]
@@ -126,6 +127,9 @@ def _metrics(work: Work, dataset: Dataset, scores: Scores) -> dict[str, Any]:
                 config=config.evaluate,
                 nuisances={n: dataset.column(n) for n in sorted(nuisances)},
             )
+            looks = looks_of(work.folder.model(name))
+            if looks:
+                models[name]["diagnosis"] = verdict_of(looks)
             advance(text=name)
     return {
         "format_version": FORMAT_VERSION,

@@ -124,6 +124,32 @@ def inspect(files: tuple[str, ...], draft: Path | None) -> None:
 
 
 @cli.command()
+@click.argument("analysis", type=click.Path(path_type=Path))
+@click.option("--model", "models", multiple=True, help="Only these networks [all].")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Output folder of a run, new or finished: then its trained networks are looked into, too.",
+)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As for run.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="Where simulated and prepared data live and are reused [HEPDL_DATA].",
+)
+@click.option("--skip-bad-files", is_flag=True, help="Leave unreadable files out, and say which.")
+def diagnose(**arguments: Any) -> None:
+    """Look into the networks of an analysis before they train, and try learning rates.
+
+    ANALYSIS is a folder with analysis.yaml, or a YAML file.
+    """
+    from hepdl.pipeline.diagnose import diagnose_from_command_line
+
+    click.echo(diagnose_from_command_line(**arguments))
+
+
+@cli.command()
 @click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("files", nargs=-1, required=True)
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="OUT.root")

@@ -170,7 +170,8 @@ class Diagnosis:
         options: Of the training.
         units: Unit of each feature.
         auxiliary: The auxiliary heads of the fit, or None.
-        path: Where the looks are kept until the model is saved, so that a resumed run has them.
+        path: Where the looks are kept until the model is saved, so that a resumed run has
+            them; None keeps nothing.
         record: Takes numbers and the epoch.
         looks: In the order of the training.
     """
@@ -179,7 +180,7 @@ class Diagnosis:
     options: TrainOptions
     units: Mapping[str, str]
     auxiliary: AuxiliaryHeads | None
-    path: Path
+    path: Path | None
     record: Callable[[dict[str, float], int], None]
     looks: list[Look] = field(default_factory=list)
     _open: Look | None = None
@@ -187,7 +188,7 @@ class Diagnosis:
 
     def begin(self, model: Network, train: Events | EventSource, *, resume: bool) -> None:
         """Look into the untrained network; a resumed fit has done so."""
-        if resume:
+        if resume and self.path is not None:
             self.looks = list(read_looks(self.path.parent))
         if self.looks:
             return
@@ -266,7 +267,8 @@ class Diagnosis:
 
     def _keep(self, look: Look) -> None:
         self.looks.append(look)
-        write_json(self.path, self.as_dict())
+        if self.path is not None:
+            write_json(self.path, self.as_dict())
         self.record(dict(_numbers(look.flow)), look.epoch)
         for sentence in look.verdict:
             # One line a fit, unless there is something to tell.

@@ -26,7 +26,7 @@ from hepdl.pipeline.saved import SavedModel, save_model
 from hepdl.pipeline.work import Work
 from hepdl.train import CheckpointFolder, FitResult, TrainOptions, boosted, supervised
 
-__all__ = ["FitTask", "fit_task", "fit_tasks", "is_network"]
+__all__ = ["FitTask", "build_model", "fit_task", "fit_tasks", "is_network", "parts_of"]
 
 log = logging.getLogger(__name__)
 
@@ -73,15 +73,9 @@ def fit_task(work: Work, dataset: Dataset, task: FitTask) -> None:
         StoppedError: A stop was requested.
     """
     config = work.analysis.config
-    model = _build(config, task)
+    model = build_model(config, task)
     start = time.monotonic()
-    dataset = dataset.of_fold(task.fold)
-    events = dataset.arranged(model.inputs)
-    train = dataset.training_events(events, "train")
-    validation = dataset.training_events(events, "validation")
-    scaling = Scaling.fit(train, model.inputs) if model.inputs.scaled else None
-    if scaling is not None:
-        train, validation = scaling.apply(train), scaling.apply(validation)
+    train, validation, scaling = parts_of(dataset, task, model)
     log.info(
         "%s: %d entries to train, %d to choose, prepared in %.1f s",
         task,
@@ -112,13 +106,28 @@ def fit_task(work: Work, dataset: Dataset, task: FitTask) -> None:
     )
 
 
+def parts_of(
+    dataset: Dataset, task: FitTask, model: Network | Trees
+) -> tuple[Events, Events, Scaling | None]:
+    """Return the training and the validation part as the model takes them, and their scaling."""
+    dataset = dataset.of_fold(task.fold)
+    events = dataset.arranged(model.inputs)
+    train = dataset.training_events(events, "train")
+    validation = dataset.training_events(events, "validation")
+    if not model.inputs.scaled:
+        return train, validation, None
+    scaling = Scaling.fit(train, model.inputs)
+    return scaling.apply(train), scaling.apply(validation), scaling
+
+
 def is_network(config: AnalysisConfig, name: str) -> bool:
     """Whether a model is a network, which all ranks train together, or boosted trees."""
     part = parts.part("models", config.models[name].model, where=f"models.{name}.model")
     return isinstance(part, type) and issubclass(part, nn.Module)
 
 
-def _build(config: AnalysisConfig, task: FitTask) -> Network | Trees:
+def build_model(config: AnalysisConfig, task: FitTask) -> Network | Trees:
+    """Return the untrained model of a fit; its parameters are those of the seed."""
     description = config.models[task.name]
     with torch.random.fork_rng():
         torch.manual_seed(task.seed)

@@ -28,7 +28,7 @@ EXPLANATION = (
 
 def flow_figures(work: Work) -> Iterator[tuple[str, str, Draw]]:
     """Yield section of the page, name of the file and how to draw it, as `figures_of` does."""
-    looks = _all_looks(work)
+    looks, order = _all_looks(work), tuple(work.analysis.config.models)
     for moment, note in ((UNTRAINED, "before training"), (TRAINED, "after training")):
         flows = {
             name: look.flow
@@ -37,7 +37,7 @@ def flow_figures(work: Work) -> Iterator[tuple[str, str, Draw]]:
             if look.moment == moment
         }
         if flows:
-            yield DIAGNOSTICS, f"flow_{moment}", partial(draw_flow, flows, note=note)
+            yield DIAGNOSTICS, f"flow_{moment}", partial(draw_flow, flows, order=order, note=note)
 
 
 def diagnostics_section(work: Work, pictures: list[Picture]) -> list[Section]:

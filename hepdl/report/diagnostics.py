@@ -45,13 +45,14 @@ _MARKERS = "os^Dv<>pP*"
 
 
 @styled
-def draw_flow(models: Mapping[str, Flow], *, note: str = "") -> Figure:
+def draw_flow(models: Mapping[str, Flow], *, order: Sequence[str] = (), note: str = "") -> Figure:
     """Draw what was measured against the number of the layer, a line a network.
 
     A value of zero lies outside of a logarithmic axis: it is a triangle on its lower edge.
 
     Args:
         models: What was measured of each network, by name.
+        order: Names of all models of the run, so that each has its usual colour.
         note: Small text above the first panel, e.g. ``before training``.
     """
     panels = [
@@ -59,9 +60,9 @@ def draw_flow(models: Mapping[str, Flow], *, note: str = "") -> Figure:
         for panel in _PANELS
         if any(_points(flow, panel[1])[0] for flow in models.values()) or panel is _PANELS[0]
     ]
-    rows, columns = grid_shape(len(panels))
+    rows, columns = (1, 4) if len(panels) == 4 else grid_shape(len(panels))
     figure = empty_figure(0.4 + 3.9 * columns, 0.7 + 3.1 * rows)
-    colours = model_colours(models)
+    colours = model_colours(order or models)
     for place, (title, value, is_log) in enumerate(panels):
         axes = figure.add_subplot(rows, columns, place + 1)
         if is_log:

@@ -14,12 +14,13 @@ from hepdl.events.store import load, save
 from hepdl.events.table import concatenate, from_awkward
 from hepdl.io import Accounting, check_files, expand, iterate
 from hepdl.pipeline.dataset import Dataset, build_dataset
-from hepdl.pipeline.folders import content_hash, write_json
+from hepdl.pipeline.folders import RunFolder, content_hash, write_json
+from hepdl.pipeline.load import Analysis
 from hepdl.pipeline.progress import progress
 from hepdl.pipeline.stages.simulate import simulated_folder
 from hepdl.pipeline.work import Outcome, Work
 
-__all__ = ["check_sources", "load_dataset", "load_notes", "prepare", "source_files"]
+__all__ = ["check_sources", "load_dataset", "load_notes", "prepare", "read_dataset", "source_files"]
 
 log = logging.getLogger(__name__)
 
@@ -114,24 +115,28 @@ def prepare(work: Work) -> Outcome:
 def load_dataset(work: Work) -> Dataset:
     """Return the prepared events of the run, split and weighted; read once a process."""
     if "dataset" not in work.cache:
-        events = load(_prepared_folder(work))
-        work.cache["dataset"] = build_dataset(events, work.analysis.config, work.analysis.schema)
+        work.cache["dataset"] = read_dataset(work.folder, work.analysis)
     dataset: Dataset = work.cache["dataset"]
     return dataset
+
+
+def read_dataset(folder: RunFolder, analysis: Analysis) -> Dataset:
+    """Read the prepared events of a run, and split and weight them."""
+    return build_dataset(load(_prepared_folder(folder)), analysis.config, analysis.schema)
 
 
 def load_notes(work: Work) -> dict[str, Any]:
     """Return the accounting of the prepared events, as in ``metrics.json``."""
     content: dict[str, Any] = json.loads(
-        (_prepared_folder(work) / ACCOUNTING).read_text(encoding="utf-8")
+        (_prepared_folder(work.folder) / ACCOUNTING).read_text(encoding="utf-8")
     )
     return content
 
 
-def _prepared_folder(work: Work) -> Path:
-    marker = work.folder.read_marker("prepare")
+def _prepared_folder(folder: RunFolder) -> Path:
+    marker = folder.read_marker("prepare")
     if marker is None:
-        message = f"{work.folder.path} is not prepared yet; run `hepdl prepare` or `hepdl run`"
+        message = f"{folder.path} is not prepared yet; run `hepdl prepare` or `hepdl run`"
         raise ConfigError(message)
     return Path(marker["prepared"])
 

@@ -38,6 +38,8 @@ GRADIENT_RATIO = 1e4
 LARGE_UPDATE, SMALL_UPDATE = 1.0, 1e-6
 # One direction to this precision: all units of the layer are the same function.
 ONE_DIRECTION = 1.0005
+# Logits this close to each other are one number in float32.
+SAME_LOGIT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Finding:
     """One thing that is wrong, or worth a look.
 
     Attributes:
-        kind: One word a script can ask for: ``not_finite, unscaled, zero, identical, vanishing,
+        kind: One word a script can ask for: ``not_finite, unscaled, constant, zero, identical, vanishing,
             exploding, saturated, dead, gradient, update``.
         sentence: What it is, where, and what to do.
         is_bad: Whether the network cannot learn as it should.
@@ -65,20 +67,21 @@ def judge(
 
     Args:
         flow: From `hepdl.diagnose.measure`.
-        is_trained: Whether training has begun: then the sizes of values, gradients and steps are
-            what the training made them, and only what stops it is a finding.
+        is_trained: Whether training has begun: then large values, gradients and steps are what the
+            training made them, and only what keeps a network from learning is a finding.
         units: Unit of a feature by name, e.g. ``GeV``.
     """
     broken = list(_not_finite(flow))
     found = [*broken, *_inputs(flow, units or {})]
     if not broken:
-        start = [] if is_trained else list(_start(flow))
-        found += start
-        found += [] if is_trained else _sizes(flow)
+        found += [*_silence(flow, is_trained=is_trained), *_small_values(flow)]
+        found += [] if is_trained else _large_values(flow)
         # What a layer without signal does to the others needs no words of its own.
-        if not any(finding.kind == "zero" for finding in start):
+        kinds = {finding.kind for finding in found}
+        if "zero" not in kinds:
             found += _activations(flow, is_trained=is_trained)
-            found += [] if is_trained else _gradients(flow)
+        if not is_trained and not kinds & {"zero", "vanishing"}:
+            found += _gradients(flow)
         found += [] if is_trained else _updates(flow)
     return tuple(found)
 
@@ -143,8 +146,16 @@ def _inputs(flow: Flow, units: Mapping[str, str]) -> Iterator[Finding]:
         )
 
 
-def _start(flow: Flow) -> Iterator[Finding]:
-    """Look for layers whose units are all the same: no training tells them apart."""
+def _silence(flow: Flow, *, is_trained: bool) -> Iterator[Finding]:
+    """Look for layers that tell neither events nor, before training, their units apart."""
+    logits = flow.layers[-1] if flow.layers else None
+    if is_trained and logits is not None and logits.std <= SAME_LOGIT * max(1, abs(logits.mean)):
+        yield Finding(
+            "constant",
+            f"all {flow.n_events} events get the same logit, {_short(logits.mean)}: the network has "
+            "learnt nothing",
+            layer=len(flow.layers),
+        )
     for number, layer in enumerate(flow.layers[:-1], 1):
         if layer.std == 0 and (layer.dead or 0) > DEAD and layer.weight_norm > 0:
             return  # a finding of its own
@@ -160,7 +171,7 @@ def _start(flow: Flow) -> Iterator[Finding]:
             )
             return
         rank = layer.effective_rank
-        is_one = rank is not None and 0 < rank < ONE_DIRECTION
+        is_one = not is_trained and rank is not None and 0 < rank < ONE_DIRECTION
         if is_one and layer.activation and layer.n_units > 1 and len(flow.inputs) > 1:
             yield Finding(
                 "identical",
@@ -172,8 +183,8 @@ def _start(flow: Flow) -> Iterator[Finding]:
             return
 
 
-def _sizes(flow: Flow) -> Iterator[Finding]:
-    """Look for values that lose or gain size from layer to layer."""
+def _small_values(flow: Flow) -> Iterator[Finding]:
+    """Look for values that lose size from layer to layer."""
     hidden = flow.layers[:-1]
     start = _input_size(flow)
     smallest = min((layer.std for layer in hidden if layer.std > 0), default=start)
@@ -186,7 +197,12 @@ def _sizes(flow: Flow) -> Iterator[Finding]:
             "Xavier (tanh) initialisation, or batch norm",
             layer=first,
         )
-    limit = EXPLODED * max(start, 1.0)
+
+
+def _large_values(flow: Flow) -> Iterator[Finding]:
+    """Look for values that gain size from layer to layer."""
+    hidden = flow.layers[:-1]
+    limit = EXPLODED * max(_input_size(flow), 1.0)
     largest = max((layer.std for layer in hidden), default=0.0)
     logits = flow.layers[-1] if flow.layers else None
     if largest > limit:

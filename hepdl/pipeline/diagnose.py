@@ -236,7 +236,7 @@ def _page(analysis: Analysis, found: Diagnoses) -> Page:
     png, pdf = style.save(draw_learning_rates(found.scans), found.folder, "learning_rates")
     words = tuple(f"{name}: {scan.in_words()}" for name, scan in found.scans.items())
     caption = "Loss after short trainings from the same start, each with another learning rate."
-    rates = Picture(png, caption, others=(pdf,), is_wide=len(found.scans) > 1)
+    rates = Picture(png, caption, others=(pdf,), is_wide=len(found.scans) > 2)
     tables = [
         flow_table(look.flow, caption=f"{name}, {look.moment}")
         for name, looks in found.looks.items()

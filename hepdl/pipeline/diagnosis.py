@@ -31,6 +31,7 @@ __all__ = [
     "Diagnosis",
     "Look",
     "first_minibatch",
+    "in_brief",
     "look_into",
     "looks_of",
     "read_looks",
@@ -266,6 +267,8 @@ class Diagnosis:
             self._keep(look)
 
     def _keep(self, look: Look) -> None:
+        # What was said at the last look is not said again at every epoch.
+        is_news = look.moment in (UNTRAINED, TRAINED) or self.looks[-1].is_healthy
         self.looks.append(look)
         if self.path is not None:
             write_json(self.path, self.as_dict())
@@ -273,7 +276,7 @@ class Diagnosis:
         for sentence in look.verdict:
             # One line a fit, unless there is something to tell.
             quiet = logging.INFO if look.moment == UNTRAINED else logging.DEBUG
-            level = quiet if look.is_healthy else logging.WARNING
+            level = logging.WARNING if is_news and not look.is_healthy else quiet
             log.log(level, "%s, %s: %s", self.title, look.moment, sentence)
 
 
@@ -283,6 +286,16 @@ def _numbers(flow: Flow) -> Iterator[tuple[str, float]]:
             value = getattr(layer, name)
             if value is not None:
                 yield f"diagnosis_{name}_{number:02d}", float(value)
+
+
+def in_brief(looks: tuple[Look, ...]) -> dict[str, tuple[str, ...]]:
+    """Return the verdicts by moment, without the epochs that only repeat the one before them."""
+    before = (None, *looks)
+    return {
+        look.moment: look.verdict
+        for look, last in zip(looks, before, strict=False)
+        if last is None or look.moment == TRAINED or look.is_healthy != last.is_healthy
+    }
 
 
 def units_of(schema: Schema) -> dict[str, str]:

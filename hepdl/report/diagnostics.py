@@ -48,7 +48,8 @@ _MARKERS = "os^Dv<>pP*"
 def draw_flow(models: Mapping[str, Flow], *, order: Sequence[str] = (), note: str = "") -> Figure:
     """Draw what was measured against the number of the layer, a line a network.
 
-    A value of zero lies outside of a logarithmic axis: it is a triangle on its lower edge.
+    A value of zero lies outside of a logarithmic axis: it is a triangle on its lower edge. Saturated
+    and dead fractions are left out where they are zero in every layer of every network.
 
     Args:
         models: What was measured of each network, by name.
@@ -58,7 +59,7 @@ def draw_flow(models: Mapping[str, Flow], *, order: Sequence[str] = (), note: st
     panels = [
         panel
         for panel in _PANELS
-        if any(_points(flow, panel[1])[0] for flow in models.values()) or panel is _PANELS[0]
+        if panel is _PANELS[0] or any(_has_news(flow, panel) for flow in models.values())
     ]
     rows, columns = (1, 4) if len(panels) == 4 else grid_shape(len(panels))
     figure = empty_figure(0.4 + 3.9 * columns, 0.7 + 3.1 * rows)
@@ -92,6 +93,13 @@ def draw_flow(models: Mapping[str, Flow], *, order: Sequence[str] = (), note: st
     if figure.axes:
         legend_above(figure, figure.axes[0])
     return figure
+
+
+def _has_news(flow: Flow, panel: tuple[str, Value, bool]) -> bool:
+    """Whether there is anything to draw; shares that are zero everywhere are nothing."""
+    _, value, is_log = panel
+    values = _points(flow, value)[1]
+    return bool(values) if is_log else any(values)
 
 
 def _points(flow: Flow, value: Value) -> tuple[list[int], list[float]]:

@@ -223,11 +223,30 @@ def test_each_limit_is_where_it_is_said_to_be(changes: dict[str, float], kind: s
 
 
 def test_what_training_made_is_left_in_peace() -> None:
-    shrunk = flow(layer(std=1e-6, gradient_norm=1e-9), layer(std=500.0), LOGITS)
-    assert judge(shrunk)
-    assert judge(shrunk, is_trained=True) == ()
+    grown = flow(layer(std=500.0, gradient_norm=1e-9), layer(update_ratio=3.0), LOGITS)
+    assert {finding.kind for finding in judge(grown)} == {"exploding", "gradient", "update"}
+    assert judge(grown, is_trained=True) == ()
     (note,) = judge(flow(layer(saturated=0.9), LOGITS), is_trained=True)
     assert not note.is_bad
+
+
+@pytest.mark.parametrize("std", [0.0, 1e-6])
+def test_a_network_that_has_learnt_nothing_is_not_called_healthy(std: float) -> None:
+    (finding,) = judge(flow(layer(std=std), LOGITS), is_trained=True)
+    assert finding.is_bad
+
+
+def test_one_score_for_all_events_is_bad_after_training_only() -> None:
+    silent = flow(layer(), layer(activation="", std=0.0, mean=-0.02, n_units=1))
+    assert judge(silent) == ()
+    (finding,) = judge(silent, is_trained=True)
+    assert "all 128 events get the same logit, -0.02" in finding.sentence
+
+
+def test_a_trained_network_may_put_all_events_on_one_line() -> None:
+    collapsed = flow(layer(effective_rank=1.0), LOGITS)
+    assert [finding.kind for finding in judge(collapsed)] == ["identical"]
+    assert judge(collapsed, is_trained=True) == ()
 
 
 def test_few_events_say_nothing_on_dead_units() -> None:

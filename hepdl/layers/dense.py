@@ -46,7 +46,8 @@ class DenseBlock(nn.Module):
         layer_norm: Normalise each event over its units; instead of ``batch_norm``.
         norm_after: Normalise after the activation instead of before it.
         residual: Add the input to the output; ``n_in`` must be ``n_out``.
-        activation: A name of ``ACTIVATIONS``. ``"swiglu"`` has two linear units for each output.
+        activation: A name of ``ACTIVATIONS``. ``"swiglu"`` has two linear units for each output; it
+            multiplies, so that more than three or four of them need ``layer_norm``.
         initialisation: A name of ``hepdl.layers.initialisation``; ``"auto"`` goes by the activation.
     """
 

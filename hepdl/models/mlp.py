@@ -32,7 +32,8 @@ class Mlp(nn.Module):
         layer_norm: Normalise each event over the units of a layer; with ``batch_norm: false``.
         norm_after: Normalise after the activation instead of before it.
         residual: Add a layer's input to its output where the sizes allow.
-        activation: ``relu``, ``leaky_relu``, ``elu``, ``gelu``, ``silu``, ``swiglu`` or ``tanh``.
+        activation: ``relu``, ``leaky_relu``, ``elu``, ``gelu``, ``silu``, ``tanh`` or ``swiglu``,
+            which multiplies two units: a deep network of it needs ``layer_norm``.
         initialisation: ``auto`` (by the activation), ``he``, ``xavier``, ``orthogonal``,
             ``small_gaussian`` or ``zero``; the last two hold for the output layer, too.
         embedding: Of each feature before the first layer: ``linear``, ``linear_relu``,

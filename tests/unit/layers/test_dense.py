@@ -124,6 +124,20 @@ def test_small_gaussian_weights_let_tanh_layers_vanish_by_their_closed_form() ->
     assert math.log(stds[9] / stds[1]) == pytest.approx(8 * math.log(0.2236), abs=5 * 0.14)
 
 
+def test_deep_swiglu_needs_layer_norm() -> None:
+    x = torch.randn(256, 300, generator=torch.Generator().manual_seed(4))
+
+    def last_std(**norm: bool) -> float:
+        stack = DenseStack(300, [300] * 12, activation="swiglu", **norm)
+        stack.reset_parameters(torch.Generator().manual_seed(3))
+        return float(stack(x).detach().std())
+
+    # The product of two normal numbers squares every deviation from 1, layer after layer.
+    assert not math.isfinite(last_std(batch_norm=False))
+    # silu(z) z' of two standard normal numbers has the standard deviation 0.596, at any depth.
+    assert last_std(batch_norm=False, layer_norm=True) == pytest.approx(0.596, abs=0.02)
+
+
 def test_dropout_scales_what_it_keeps_so_that_inference_is_its_expectation() -> None:
     block = DenseBlock(1, 100_000, dropout=0.3, batch_norm=False)
     with torch.random.fork_rng():

@@ -201,3 +201,12 @@ def test_a_mask_of_another_shape_is_refused(lstm, sequences) -> None:
 def test_an_lstm_without_units_is_refused() -> None:
     with pytest.raises(ConfigError, match="0 hidden units"):
         Lstm(3, 0)
+
+
+@pytest.mark.gpu
+def test_cudnn_runs_the_same_equations(lstm, sequences) -> None:
+    values, mask = sequences
+    expected = lstm.trace(values, mask).last
+    found = lstm.cuda()(values.cuda(), mask.cuda()).cpu()
+    # float64 on both; cuDNN sums in another order.
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)

@@ -371,3 +371,18 @@ def test_a_captured_network_still_feeds_its_heads(batch: Events) -> None:
         (value + heads.loss(batch, position=0.0, n_epochs=1)).backward()
         for name, parameter in model.named_parameters():
             torch.testing.assert_close(parameter.grad, alone[name], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.gpu
+def test_heads_live_where_the_network_lives(batch: Events) -> None:
+    head = AuxiliaryHead("m", "stack.blocks.0", "mean_squared_error", "mass")
+    losses = []
+    for device in ("cpu", "cuda"):
+        model = network().to(device)
+        events = batch.to(device)
+        heads = attached(model, events, head)
+        assert {p.device.type for p in heads.parameters()} == {device}
+        step(model, events, heads)
+        losses.append(heads.latest.item())
+    # float32 sums of 40 events in another order.
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)

@@ -47,8 +47,8 @@ class Finding:
     """One thing that is wrong, or worth a look.
 
     Attributes:
-        kind: One word a script can ask for: ``not_finite, unscaled, constant, zero, identical, vanishing,
-            exploding, saturated, dead, gradient, update``.
+        kind: One word a script can ask for: ``not_finite, unscaled, constant, zero, identical,
+            vanishing, exploding, saturated, dead, gradient, update``.
         sentence: What it is, where, and what to do.
         is_bad: Whether the network cannot learn as it should.
         layer: Number of the layer where it begins, from 1; None if it is not about one layer.

@@ -7,7 +7,7 @@ from functools import partial
 
 from matplotlib.figure import Figure
 
-from hepdl.pipeline.diagnosis import TRAINED, UNTRAINED, Look, looks_of
+from hepdl.pipeline.diagnosis import TRAINED, UNTRAINED, Look, in_brief, looks_of
 from hepdl.pipeline.work import Work
 from hepdl.report.diagnostics import draw_flow, flow_table, verdict_table
 from hepdl.report.html import Block, Details, Picture, Section, Text
@@ -45,9 +45,7 @@ def diagnostics_section(work: Work, pictures: list[Picture]) -> list[Section]:
     looks = _all_looks(work)
     if not looks:
         return []
-    verdicts = {
-        name: {look.moment: look.verdict for look in found} for name, found in looks.items()
-    }
+    verdicts = {name: in_brief(found) for name, found in looks.items()}
     blocks: list[Block] = [verdict_table(verdicts), *pictures, Text((EXPLANATION,))]
     for name, found in looks.items():
         tables = [

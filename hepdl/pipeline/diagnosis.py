@@ -268,7 +268,8 @@ class Diagnosis:
 
     def _keep(self, look: Look) -> None:
         # What was said at the last look is not said again at every epoch.
-        is_news = look.moment in (UNTRAINED, TRAINED) or self.looks[-1].is_healthy
+        was_healthy = all(last.is_healthy for last in self.looks[-1:])
+        is_news = look.moment in (UNTRAINED, TRAINED) or was_healthy
         self.looks.append(look)
         if self.path is not None:
             write_json(self.path, self.as_dict())

@@ -24,6 +24,8 @@ from hepdl.losses.binary_cross_entropy import BinaryCrossEntropy
 from hepdl.losses.gradient_reversal import GradientReversal
 from hepdl.models.boosted_trees import BoostedTrees
 from hepdl.train import CheckpointFolder, FitResult, StepView, StopRequest, TrainOptions, boosted
+from hepdl.train.state.auxiliary import AuxiliaryHeads
+from hepdl.train.state.heads import AuxiliaryHead
 from hepdl.train.supervised import fit
 
 
@@ -53,7 +55,12 @@ CASES: dict[str, dict] = {
     "everything": {"dropout": 0.3, "batch_norm": True, "adversary": True, "optimizer": "adamw"},
     "cosine": {"schedule": "cosine", "dropout": 0.3, "optimizer": "sgd", "clip_norm": 0.5},
     "early_stopping": {"patience": 1, "dropout": 0.3},
+    "auxiliary_heads": {"heads": True, "dropout": 0.3},
 }
+HEADS = (
+    AuxiliaryHead("label", "stack.0", schedule="cosine"),
+    AuxiliaryHead("mass", "stack.2", "mean_squared_error", "mass"),
+)
 N_EVENTS, MINIBATCH, EPOCHS = 1000, 64, 4
 STEPS_PER_EPOCH = -(-N_EVENTS // MINIBATCH)
 TREES: dict[str, dict] = {
@@ -71,6 +78,7 @@ def synthetic_events(n: int, seed: int) -> Events:
     flat = torch.randn(n, 3, generator=generator) + label[:, None] * 0.7
     weight = 0.5 + torch.rand(n, generator=generator)
     weight[::17] *= -0.3
+    mass = flat[:, 0] + 0.5 * torch.randn(n, generator=generator)
     return Events(
         event_number=torch.arange(n),
         run_number=torch.ones(n, dtype=torch.int64),
@@ -79,8 +87,9 @@ def synthetic_events(n: int, seed: int) -> Events:
         event_weight=weight,
         flat=flat,
         feature_names=("a", "b", "c"),
-        nuisance=flat[:, :1] + 0.5 * torch.randn(n, 1, generator=generator),
+        nuisance=mass[:, None],
         nuisance_names=("mass",),
+        observers={"mass": mass},
     )
 
 
@@ -145,6 +154,7 @@ def run_network(
     network = TinyNetwork(
         dropout=settings.pop("dropout", 0.0), batch_norm=settings.pop("batch_norm", False)
     )
+    heads = AuxiliaryHeads(HEADS) if settings.pop("heads", False) else None
     adversary = settings.pop("adversary", False)
     penalty = GradientReversal(nuisances=["mass"], warm_up=1, n_bins=4) if adversary else None
 
@@ -160,6 +170,7 @@ def run_network(
         ),
         loss=BinaryCrossEntropy(),
         decorrelation=penalty,
+        auxiliary=heads,
         observe=lambda values, epoch: None,
         hooks=[hook],
         **options,

@@ -21,7 +21,7 @@ from hepdl.errors import DataError
 from hepdl.evaluate.bootstrap.intervals import Interval
 from hepdl.evaluate.bootstrap.poisson import Bootstrap
 from hepdl.evaluate.inputs.binning import bin_sums, weighted_quantiles
-from hepdl.evaluate.inputs.scored import ScoredEvents, check_scored
+from hepdl.evaluate.inputs.scored import ScoredEvents, check_probabilities
 
 __all__ = [
     "CalibrationError",
@@ -90,7 +90,7 @@ def reliability_curve(
     Raises:
         DataError: As `hepdl.evaluate.roc.roc_curve`, or a score outside [0, 1].
     """
-    events = _check_probabilities(label, scores, event_weight)
+    events = check_probabilities(label, scores, event_weight)
     edges, bins = _bins(events, n_bins)
     sums = _sums(events, bins, len(edges) - 1)
     mean_score, signal_fraction = _ratio(sums[:, 1], sums[:, 0]), _ratio(sums[:, 2], sums[:, 0])
@@ -125,7 +125,7 @@ def calibration_error(
     Raises:
         DataError: As `reliability_curve`, or the bootstrap is of other events.
     """
-    events = _check_probabilities(label, scores, event_weight)
+    events = check_probabilities(label, scores, event_weight)
     edges, bins = _bins(events, n_bins)
     n_used = len(edges) - 1
     sums = _sums(events, bins, n_used)
@@ -136,21 +136,6 @@ def calibration_error(
     share = np.maximum(sums[:, 0], 0.0)
     null = math.sqrt(2.0 / math.pi) * float(np.sum(share * errors) / np.sum(share))
     return CalibrationError(Interval.of_distance(value, _expected_error(replicas)), null)
-
-
-def _check_probabilities(
-    label: npt.ArrayLike, scores: npt.ArrayLike, event_weight: npt.ArrayLike | None
-) -> ScoredEvents:
-    events = check_scored(label, scores, event_weight)
-    outside = np.flatnonzero((events.scores < 0.0) | (events.scores > 1.0))
-    if len(outside):
-        message = (
-            f"score {events.scores[outside[0]]:g} at entry {outside[0]} is outside [0, 1] "
-            f"({len(outside)} of {len(events.scores)}); calibration needs probabilities: "
-            "give the score after the link, not the logits"
-        )
-        raise DataError(message)
-    return events
 
 
 def _bins(events: ScoredEvents, n_bins: int) -> tuple[Floats, Integers]:

@@ -2,6 +2,8 @@
 
 An event's part is a function of its process, run number, event number and a seed alone: a 64-bit
 hash, read as a number in [0, 1). All jets of an event therefore share a part.
+Folds go by the event number alone: fold ``event_number % k``, so that anyone can tell the fold of
+an event by looking at it.
 
 The hash: the process name gives ``blake2b(name, 8 bytes)`` as a little-endian integer; the state
 starts at the seed, and each of process, run number and event number is added in turn (exclusive
@@ -23,7 +25,14 @@ import numpy.typing as npt
 
 from hepdl.errors import ConfigError, DataError
 
-__all__ = ["PARTS", "hash_uniform", "split_by_hash", "split_by_value"]
+__all__ = [
+    "PARTS",
+    "fold_of",
+    "hash_uniform",
+    "in_validation",
+    "split_by_hash",
+    "split_by_value",
+]
 
 PARTS = ("train", "validation", "test")
 
@@ -198,8 +207,54 @@ def split_by_value(
         )
         raise DataError(message)
     if "validation" not in parts and validation_fraction > 0:
-        _check_distinct(process, run_number, event_number)
-        uniform = hash_uniform(process, run_number, event_number, seed=seed ^ _VALIDATION_STREAM)
-        in_train = codes == PARTS.index("train")
-        codes[in_train & (uniform < validation_fraction)] = PARTS.index("validation")
+        chosen = in_validation(
+            process, run_number, event_number, fraction=validation_fraction, seed=seed
+        )
+        codes[(codes == PARTS.index("train")) & chosen] = PARTS.index("validation")
     return codes
+
+
+def in_validation(
+    process: Names,
+    run_number: Integers,
+    event_number: Integers,
+    *,
+    fraction: float,
+    seed: int = 0,
+) -> npt.NDArray[np.bool_]:
+    """Return which events a hash takes out of the training events for validation.
+
+    Args:
+        process: Name of the process of each event.
+        run_number: Number of the data-taking run, int64.
+        event_number: Number of the event in its run, int64.
+        fraction: Their expected share.
+        seed: Another seed chooses others.
+
+    Shapes:
+        All ``(n_events,)``.
+
+    Raises:
+        DataError: All events of a process carry the same numbers.
+    """
+    _check_distinct(process, run_number, event_number)
+    uniform = hash_uniform(process, run_number, event_number, seed=seed ^ _VALIDATION_STREAM)
+    return np.asarray(uniform < fraction)
+
+
+def fold_of(event_number: Integers, n_folds: int) -> npt.NDArray[np.int32]:
+    """Return the fold of each event: ``event_number % n_folds``, never negative.
+
+    Shapes:
+        ``(n_events,)``.
+
+    Raises:
+        ConfigError: There are fewer than two folds.
+
+    >>> fold_of(np.array([4, 5, -1]), 3).tolist()
+    [1, 2, 2]
+    """
+    if n_folds < 2:
+        message = f"{n_folds} folds leave nothing to train on or to test: use at least 2"
+        raise ConfigError(message)
+    return np.mod(_as_uint64(event_number).view(np.int64), n_folds).astype(np.int32)

@@ -9,33 +9,62 @@ import numpy.typing as npt
 import torch
 
 from hepdl.errors import DataError
-from hepdl.events import Events, Inputs, JetTrees, TreeInputs
+from hepdl.events import Events, Inputs, Jagged, JetTrees, ParticleInputs, TreeInputs
 from hepdl.events.features import select_features
-from hepdl.events.split import PARTS, split_by_hash, split_by_value
+from hepdl.events.particles import attach_particles
+from hepdl.events.split import PARTS, fold_of, in_validation, split_by_hash, split_by_value
 from hepdl.events.trees import attach_trees
-from hepdl.events.weights import Flattener, apply_negative_policy, balance
 from hepdl.pipeline.config import AnalysisConfig
+from hepdl.pipeline.weighting import CLASSES, TrainingWeigher, balanced_weights, check_part
 from hepdl.schema import Schema
 
-__all__ = ["Dataset", "arrange", "build_dataset", "evaluation_weights"]
+__all__ = ["Dataset", "Folds", "arrange", "build_dataset", "evaluation_weights"]
 
 Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Events dealt out to folds: each one is tested by a model that was trained on the others.
+
+    Attributes:
+        n: Number of folds.
+        fold: The fold of each event, ``(n_events,)``.
+        validation: The events that choose wherever they do not test, ``(n_events,)``.
+        weigher: Makes the training weights of each fold.
+    """
+
+    n: int
+    fold: npt.NDArray[np.int32]
+    validation: npt.NDArray[np.bool_]
+    weigher: TrainingWeigher
+
+    def part(self, fold: int) -> npt.NDArray[np.int8]:
+        """Return the part of each event for the model that leaves ``fold`` out."""
+        part = np.where(self.validation, PARTS.index("validation"), PARTS.index("train"))
+        return np.where(self.fold == fold, PARTS.index("test"), part).astype(np.int8)
 
 
 @dataclass(frozen=True)
 class Dataset:
     """Events, the part that each belongs to, and the weights.
 
+    With folds every event is in the test part, and what a fit needs comes from `of_fold`.
+
     Attributes:
         events: All parts together; ``event_weight`` is the physical weight.
         part: Index into ``PARTS`` of each event, ``(n_events,)``.
-        training_weight: What the loss and the boosted trees use, ``(n_events,)``.
+        training_weight: What the loss and the boosted trees use, ``(n_events,)``; with folds nan.
+        folds: How the events are dealt out to folds, or None.
     """
 
     events: Events
     part: npt.NDArray[np.int8]
     training_weight: Array
+    folds: Folds | None = None
+    _of_fold: dict[int, Dataset] = field(default_factory=dict, repr=False)
     _trees: dict[TreeInputs, JetTrees] = field(default_factory=dict, repr=False)
+    _particles: dict[ParticleInputs, Jagged] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.events)
@@ -46,27 +75,51 @@ class Dataset:
         return np.asarray(self.events.label.numpy())
 
     def arranged(self, inputs: Inputs) -> Events:
-        """Return all events with what a model needs; jet trees are built once per recipe."""
-        if inputs.trees is None:
-            return arrange(self.events, inputs)
-        if inputs.trees not in self._trees:
-            built = attach_trees(self.events, inputs.trees).jet_trees
-            assert built is not None
-            self._trees[inputs.trees] = built
+        """Return all events with what a model needs; trees and particles built once per recipe."""
         events = select_features(self.events, inputs.features)
-        return replace(events, jet_trees=self._trees[inputs.trees], collections={})
+        if inputs.trees is not None:
+            if inputs.trees not in self._trees:
+                trees = attach_trees(self.events, inputs.trees).jet_trees
+                assert trees is not None
+                self._trees[inputs.trees] = trees
+            events = replace(events, jet_trees=self._trees[inputs.trees])
+        if inputs.particles is not None:
+            if inputs.particles not in self._particles:
+                particles = attach_particles(self.events, inputs.particles).particles
+                assert particles is not None
+                self._particles[inputs.particles] = particles
+            events = replace(events, particles=self._particles[inputs.particles])
+        return replace(events, collections={})
 
     def index(self, part: str) -> npt.NDArray[np.int64]:
         """Return the positions of the events of one part."""
         return np.flatnonzero(self.part == PARTS.index(part))
 
     def of_fold(self, fold: int | None) -> Dataset:
-        """Return the same events with the parts and training weights of one fold."""
-        assert fold is None
-        return self
+        """Return the same events with the parts and training weights of one fold.
+
+        Args:
+            fold: The fold that is left out for testing; None without folds.
+        """
+        if fold is None or self.folds is None:
+            return self
+        if fold not in self._of_fold:
+            part = self.folds.part(fold)
+            try:
+                weight = self.folds.weigher.weights(part)
+            except DataError as error:
+                message = f"fold {fold} of {self.folds.n}: {error}"
+                raise DataError(message) from error
+            self._of_fold[fold] = replace(
+                self, part=part, training_weight=weight, folds=None, _of_fold={}
+            )
+        return self._of_fold[fold]
 
     def training_events(self, events: Events, part: str) -> Events:
         """Return one part of ``events`` (the same rows as ours) with its training weight."""
+        if self.folds is not None:
+            message = f"these events have {self.folds.n} folds: take the parts of `of_fold(fold)`"
+            raise DataError(message)
         index = self.index(part)
         chosen = events.take(torch.from_numpy(index))
         weight = torch.from_numpy(self.training_weight[index])
@@ -90,21 +143,45 @@ class Dataset:
         return np.stack([column.numpy()[index] for column in columns], axis=1)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Return the number of signal and background entries of each part."""
-        return {
+        """Return the number of signal and background entries of each part.
+
+        With folds every entry is tested; the other parts are means over the folds.
+        """
+        if self.folds is None:
+            return _counts(self.label, self.part)
+        by_fold = list(self.fold_counts().values())
+        means = {
             part: {
-                "signal": int(self.label[self.index(part)].sum()),
-                "background": int((1 - self.label[self.index(part)]).sum()),
+                name: round(sum(counts[part][name] for counts in by_fold) / self.folds.n)
+                for name in CLASSES
             }
             for part in PARTS
         }
+        return means | {"test": _counts(self.label, self.part)["test"]}
+
+    def fold_counts(self) -> dict[str, dict[str, dict[str, int]]]:
+        """Return the counts of the parts of each fold; empty without folds."""
+        if self.folds is None:
+            return {}
+        return {str(f): _counts(self.label, self.folds.part(f)) for f in range(self.folds.n)}
+
+
+def _counts(label: npt.NDArray[np.int64], part: npt.NDArray[np.int8]) -> dict[str, dict[str, int]]:
+    return {
+        name: {
+            text: int(((part == code) & (label == value)).sum()) for text, value in CLASSES.items()
+        }
+        for code, name in enumerate(PARTS)
+    }
 
 
 def arrange(events: Events, inputs: Inputs) -> Events:
-    """Return events with what a model needs, and nothing else: its features, its jet trees."""
+    """Return events with what a model needs, and nothing else: features, jet trees, particles."""
     arranged = select_features(events, inputs.features)
     if inputs.trees is not None:
         arranged = attach_trees(arranged, inputs.trees)
+    if inputs.particles is not None:
+        arranged = attach_particles(arranged, inputs.particles)
     return replace(arranged, collections={})
 
 
@@ -114,73 +191,74 @@ def build_dataset(events: Events, config: AnalysisConfig, schema: Schema) -> Dat
     Args:
         events: All selected events of all processes.
         config: The resolved configuration.
-        schema: For the expression of a split by expression.
+        schema: For the expression of a split by expression, and the features of the events.
 
     Raises:
-        DataError: A part lacks a class, or the weights of a class do not sum to something positive.
+        DataError: A part (of a fold) lacks a class, or the weights of a class do not sum to
+            something positive.
     """
-    part = _split(events, config, schema)
-    label = np.asarray(events.label.numpy())
+    wanted = config.weights.training
+    weigher = TrainingWeigher(events, wanted, wanted.reweight_features or schema.features)
+    if config.split.folds is None:
+        part = _split(events, config, schema)
+        _check_parts(events, part, wanted.negative, where="the")
+        return Dataset(events, part, weigher.weights(part))
+    folds = Folds(
+        config.split.folds,
+        fold_of(events.event_number.numpy(), config.split.folds),
+        in_validation(*_identity(events, config), fraction=config.split.validation_fraction),
+        weigher,
+    )
+    for fold in range(folds.n):
+        where = f"fold {fold} of {folds.n} (event_number % {folds.n} = {fold}): the"
+        _check_parts(events, folds.part(fold), wanted.negative, where=where)
+    everything = np.full(len(events), PARTS.index("test"), dtype=np.int8)
+    return Dataset(events, everything, np.full(len(events), np.nan), folds)
+
+
+def _check_parts(events: Events, part: npt.NDArray[np.int8], policy: str, *, where: str) -> None:
     for code, name in enumerate(PARTS):
-        have = {int(value) for value in np.unique(label[part == code])}
-        if have != {0, 1}:
-            missing = [
-                text for value, text in ((1, "signal"), (0, "background")) if value not in have
-            ]
-            message = (
-                f"the {name} part has no {' and no '.join(missing)} entry "
-                f"({int((part == code).sum())} of {len(part)} entries are in it): "
-                "more events are needed, or another split"
-            )
-            raise DataError(message)
-    return Dataset(events, part, _training_weights(events, part, config))
+        # The test part is evaluated with the physical weight, whatever its sign.
+        check_part(
+            events,
+            part == code,
+            "keep" if name == "test" else policy,
+            where=f"{where} {name} part",
+        )
+
+
+def _identity(
+    events: Events, config: AnalysisConfig
+) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return process, run number and event number, without those that are not in the key."""
+    key = config.split.key
+    processes = np.asarray(events.process_names)[events.process.numpy()]
+    if "process" not in key:
+        processes = np.full_like(processes, "")
+    run_number = events.run_number.numpy()
+    if "run_number" not in key:
+        run_number = np.zeros_like(run_number)
+    return processes, run_number, events.event_number.numpy()
 
 
 def _split(events: Events, config: AnalysisConfig, schema: Schema) -> npt.NDArray[np.int8]:
     split = config.split
-    processes = np.asarray(events.process_names)[events.process.numpy()]
-    if "process" not in split.key:
-        processes = np.full_like(processes, "")
-    run_number = events.run_number.numpy()
-    if "run_number" not in split.key:
-        run_number = np.zeros_like(run_number)
-    event_number = events.event_number.numpy()
+    identity = _identity(events, config)
     if split.expression is None or split.parts is None:
         fractions = {str(name): share for name, share in split.fractions.items()}
-        return split_by_hash(processes, run_number, event_number, fractions)
+        return split_by_hash(*identity, fractions)
     fields = {name: column.numpy() for name, column in events.observers.items()}
-    fields |= {"event_number": event_number, "run_number": events.run_number.numpy()}
+    fields |= {
+        "event_number": events.event_number.numpy(),
+        "run_number": events.run_number.numpy(),
+    }
     values = schema.expression(split.expression, where="split.expression").evaluate(fields)
     return split_by_value(
         np.asarray(values),
         {str(name): members for name, members in split.parts.items()},
-        processes,
-        run_number,
-        event_number,
+        *identity,
         validation_fraction=split.validation_fraction,
     )
-
-
-def _training_weights(events: Events, part: npt.NDArray[np.int8], config: AnalysisConfig) -> Array:
-    """Fit everything on the training part alone; balance each part in itself."""
-    wanted = config.weights.training
-    label = np.asarray(events.label.numpy())
-    weight = apply_negative_policy(
-        np.asarray(events.event_weight.numpy(), dtype=np.float64), wanted.negative
-    )
-    if wanted.flatten:
-        columns = {name: events.observers[name].numpy() for name in wanted.flatten}
-        train = part == PARTS.index("train")
-        flattener = Flattener.fit(
-            {name: column[train] for name, column in columns.items()}, label[train], weight[train]
-        )
-        weight = weight * flattener.weights(columns, label)
-    if wanted.balance:
-        weight = weight.copy()
-        for code in range(len(PARTS)):
-            inside = part == code
-            weight[inside] = balance(label[inside], weight[inside])
-    return weight
 
 
 def evaluation_weights(
@@ -196,9 +274,6 @@ def evaluation_weights(
         index: Positions of the events to be evaluated.
         flatten: Fields whose spectra are made the same in both classes.
     """
-    label = dataset.label[index]
     weight = np.asarray(dataset.events.event_weight.numpy()[index], dtype=np.float64)
-    if flatten:
-        columns = {name: dataset.column(name)[index] for name in flatten}
-        weight = weight * Flattener.fit(columns, label, weight).weights(columns, label)
-    return balance(label, weight)
+    columns = {name: dataset.column(name)[index] for name in flatten}
+    return balanced_weights(columns, dataset.label[index], weight)

@@ -9,7 +9,14 @@ import numpy.typing as npt
 
 from hepdl.errors import DataError
 
-__all__ = ["ScoredEvents", "check_efficiencies", "check_numbers", "check_scored", "check_weights"]
+__all__ = [
+    "ScoredEvents",
+    "check_efficiencies",
+    "check_numbers",
+    "check_probabilities",
+    "check_scored",
+    "check_weights",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -69,6 +76,29 @@ def check_scored(
             )
             raise DataError(message)
     return ScoredEvents(is_signal, score_values, weights)
+
+
+def check_probabilities(
+    label: npt.ArrayLike, scores: npt.ArrayLike, event_weight: npt.ArrayLike | None = None
+) -> ScoredEvents:
+    """Return the three columns as `check_scored` does, with scores that are probabilities.
+
+    Shapes:
+        label, scores, event_weight: ``(n_events,)``.
+
+    Raises:
+        DataError: As `check_scored`, or a score is outside [0, 1].
+    """
+    events = check_scored(label, scores, event_weight)
+    outside = np.flatnonzero((events.scores < 0.0) | (events.scores > 1.0))
+    if len(outside):
+        message = (
+            f"score {events.scores[outside[0]]:g} at entry {outside[0]} is outside [0, 1] "
+            f"({len(outside)} of {len(events.scores)}); calibration needs probabilities: "
+            "give the score after the link, not the logits"
+        )
+        raise DataError(message)
+    return events
 
 
 def check_numbers(values: npt.ArrayLike, *, name: str, length: int | None = None) -> Floats:

@@ -1,0 +1,47 @@
+"""Maps fitted on finished scores.
+
+The file's name is the map's name in YAML; the map is the first name in the module's ``__all__``.
+A map is a frozen object that is made by ``fit`` and travels as plain numbers with the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Calibration"]
+
+
+class Calibration(Protocol):
+    """Turns scores into probabilities; a larger score never becomes a smaller one."""
+
+    @classmethod
+    def fit(
+        cls, scores: npt.ArrayLike, label: npt.ArrayLike, event_weight: npt.ArrayLike
+    ) -> Calibration:
+        """Return the map that fits best to events that the model was not trained on.
+
+        Args:
+            scores: In [0, 1].
+            label: 1 for signal, 0 for background.
+            event_weight: Of either sign. The probability is that of the mixture they make.
+
+        Shapes:
+            All ``(n_events,)``.
+
+        Raises:
+            DataError: A class has no positive sum of weights, or a score is no probability.
+        """
+
+    def transform(self, scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return calibrated scores, in [0, 1], of the same shape."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the map as what JSON can hold."""
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Calibration:
+        """Return the map that ``as_dict`` wrote down."""

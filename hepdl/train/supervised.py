@@ -186,9 +186,10 @@ class _Learner:
             parameter.grad = None
         position = epoch + minibatch.number / n_minibatches
         losses: dict[str, Tensor] = {}
-        for events, share in minibatch.chunks:
-            if len(events) == 0 and not self._joins_always:
-                continue
+        chunks = minibatch.chunks
+        if not chunks and self._joins_always:
+            chunks = [(minibatch.events, 0.0)]
+        for events, share in chunks:
             logits, total = self._losses(events, share, position, losses)
             if state.decorrelator is None:
                 state.precision.backward(total)
@@ -200,9 +201,10 @@ class _Learner:
             )
             losses["train_penalty"] = penalty.detach()
             (total + penalty).backward()
-        share = len(minibatch.events) / minibatch.n_events
-        if self._gradient_sum(share=share, stop=self._saver.is_asked):
-            self._saver.agree()
+        if not self._plan.ranks.is_alone:
+            share = len(minibatch.events) / minibatch.n_events
+            if self._gradient_sum(share=share, stop=self._saver.is_asked):
+                self._saver.agree()
         state.precision.unscale(state.optimizer)
         if options.clip_norm is not None:
             # Without the parameters of auxiliary heads: one that only watches must not steer.

@@ -71,7 +71,7 @@ class Minibatch:
         number: Its place in the epoch, from 0.
         events: Views of a segment; empty if other ranks have them all.
         chunks: The events of each chunk, and its share: its fraction in the sum of |w| of the whole
-            minibatch, on all ranks.
+            minibatch, on all ranks. None if there are no events.
         weight: That sum.
         first: Position of ``events`` in the whole minibatch.
         n_events: Events of the whole minibatch.
@@ -145,7 +145,10 @@ class Plan:
             epoch=epoch,
             segment=segment + is_streamed,
         )
-        chosen = torch.cat([order[slice(*self.ranks.share(*part))] for part in parts])
+        if self.ranks.is_alone:
+            chosen = order[parts[0][0] : parts[-1][1]]
+        else:
+            chosen = torch.cat([order[slice(*self.ranks.share(*part))] for part in parts])
         if not is_streamed:
             return self._source.gather(chosen).to(self._device)
         # A store on disk is read in its own order, and put into ours in memory.
@@ -182,8 +185,8 @@ class Plan:
         # The only wait for the device in a segment.
         borders, weights = sorted({*chain(*cuts)}), wholes.tolist()
         total_below = dict(zip(borders, running[borders].tolist(), strict=True))
-        for i, weight in enumerate(weights):
-            whole = events.slice(begins[i], ends[i])
+        sizes = [end - begin for begin, end in zip(begins, ends, strict=True)]
+        for i, (whole, weight) in enumerate(zip(events.split(sizes), weights, strict=True)):
             chunks = [(whole, 1.0)]
             if n_chunks > 1 or not ranks.is_alone:
                 chunks = [
@@ -192,6 +195,7 @@ class Plan:
                         (total_below[end] - total_below[first]) / weight if weight else 0.0,
                     )
                     for first, end in pairwise(cuts[i])
+                    if first < end
                 ]
             first, end = parts[i]
             yield Minibatch(number + i, whole, chunks, weight, own[i][0] - first, end - first)

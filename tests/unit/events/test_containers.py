@@ -67,6 +67,16 @@ def test_a_slice_is_what_taking_its_range_gives_without_a_copy(toy_jets: Make) -
         assert torch.equal(mine.offsets, theirs.offsets)
         for name in ("features", "depth", "is_inner", "offsets"):
             assert torch.equal(getattr(part.jet_trees, name), getattr(taken.jet_trees, name))
+    # More slices than are made together.
+    pieces = list(attach_trees(toy_jets(700), TreeInputs()).split([1, 2, 0, 3] * 80))
+    many = attach_trees(toy_jets(700), TreeInputs())
+    for number in (0, 2, 3, 150, 257, 319):
+        first = sum(len(piece) for piece in pieces[:number])
+        alone = many.slice(first, first + len(pieces[number]))
+        assert torch.equal(pieces[number].flat, alone.flat)
+        assert torch.equal(pieces[number].event_number, alone.event_number)
+        assert torch.equal(pieces[number].observers["width"], alone.observers["width"])
+        assert torch.equal(pieces[number].jet_trees.features, alone.jet_trees.features)
     part = events.slice(4, 11)
     assert part.flat.untyped_storage().data_ptr() == events.flat.untyped_storage().data_ptr()
     rows = part.collections["constituents"].values.untyped_storage()

@@ -16,10 +16,13 @@ import torch
 from torch import nn
 
 import hepdl.models
+from hepdl.errors import ConfigError
 from hepdl.events import Events, Jagged, select_features
 from hepdl.events.particles import attach_particles
 from hepdl.events.trees import attach_trees
 from hepdl.models import Network, Trees
+from hepdl.train.state.auxiliary import AuxiliaryHeads
+from hepdl.train.state.heads import AuxiliaryHead
 
 NAMES = [found.name for found in pkgutil.iter_modules(hepdl.models.__path__) if not found.ispkg]
 FEATURES = ("jet_pt", "width")
@@ -222,6 +225,30 @@ def test_gradients_reach_every_parameter_and_are_finite(
         assert parameter.grad is not None, parameter_name
         assert torch.isfinite(parameter.grad).all(), parameter_name
         assert parameter.grad.any(), parameter_name
+
+
+@pytest.mark.parametrize(("name", "options"), is_network)
+def test_intermediate_layers_can_carry_auxiliary_heads(
+    name: str, options: dict[str, Any], prepared: Any
+) -> None:
+    model = build(name, options)
+    events = prepared(model)
+    *layers, _ = [layer for layer, _ in model.named_modules() if layer]
+    carrying = []
+    for layer in layers:
+        heads = AuxiliaryHeads([AuxiliaryHead("a", layer)])
+        try:
+            heads.attach(model, events)
+        except ConfigError:
+            continue  # it runs more than once, or gives no vector per event
+        model.zero_grad()
+        model.train()(*model.prepare(events))
+        heads.loss(events, position=0.0, n_epochs=1).backward()
+        heads.remove()
+        reached = [p.grad for p in model.parameters() if p.grad is not None]
+        assert all(torch.isfinite(gradient).all() for gradient in reached), layer
+        carrying += [layer] if reached else []
+    assert carrying
 
 
 @pytest.mark.parametrize(("name", "options"), is_network)

@@ -203,6 +203,9 @@ class AuxiliaryHeads(nn.Module):
             minibatch: The events of the last forward pass, in training mode.
             position: In the training, in epochs: 2.5 is half of the third epoch.
             n_epochs: Of the whole training.
+
+        Raises:
+            DataError: A layer did not give one row for each event.
         """
         total = torch.zeros((), device=self.center.device)
         losses = []
@@ -220,6 +223,13 @@ class AuxiliaryHeads(nn.Module):
 
     def _value(self, i: int, output: Tensor, minibatch: Events) -> Tensor:
         linear = cast("nn.Linear", self.heads[i])
+        if len(output) != len(minibatch):
+            message = (
+                f"auxiliary.{self.names[i]}.layer: {self.options[i].layer} gives {len(output)} rows "
+                f"for {len(minibatch)} events; read a layer that gives one for each, also for jets "
+                "without constituents"
+            )
+            raise DataError(message)
         # In full precision whatever the network computes in.
         with torch.autocast(output.device.type, enabled=False):
             rows = output.to(linear.weight.dtype)

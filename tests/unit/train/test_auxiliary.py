@@ -281,6 +281,14 @@ def test_layers_that_give_no_vector_are_refused(batch: Events, layer: str, messa
     assert not any(module._forward_hooks for module in model.modules())
 
 
+def test_a_layer_that_loses_events_is_named(batch: Events) -> None:
+    model = network()
+    heads = attached(model, batch, AuxiliaryHead("a", "stack.blocks.0"))
+    model.train()(*model.prepare(batch))
+    with pytest.raises(DataError, match=r"stack\.blocks\.0 gives 40 rows for 7 events"):
+        heads.loss(batch.take(torch.arange(7)), position=0.0, n_epochs=1)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -24,6 +24,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from hepdl import errors
 from hepdl.errors import ConfigError, EnvironmentFailure, HepdlError
+from hepdl.pipeline.fitting import is_network
 from hepdl.pipeline.load import Analysis, load_analysis
 from hepdl.pipeline.processes.desk import Desk
 from hepdl.pipeline.request import Request
@@ -74,7 +75,8 @@ def check_ranks(analysis: Analysis, request: Request) -> None:
         f"--nproc {n_ranks}: every process needs two events of each minibatch; use "
         f"{2 * n_ranks} or more, or fewer processes"
         for name in config.models
-        if (settings := config.train_of(name)).minibatch_size < 2 * n_ranks
+        if is_network(config, name)
+        and (settings := config.train_of(name)).minibatch_size < 2 * n_ranks
     ]
     if choose_device(request.device).type == "cuda" and torch.cuda.device_count() < n_ranks:
         n_gpus = torch.cuda.device_count()

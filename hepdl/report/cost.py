@@ -57,8 +57,10 @@ def draw_cost(models: Mapping[str, Entry], *, note: str = "") -> Figure:
 def _draw_point(axes: Axes, entry: Entry, cost: Any, *, name: str, colour: str) -> None:
     area = entry.get("auc") or {}
     value = area.get("value")
+    x, y, below, above = [], [], [], []
+    if isinstance(cost, int | float) and cost > 0 and math.isfinite(cost) and value is not None:
+        x, y, below, above = [cost], [value], [value - area["low"]], [area["high"] - value]
     # An empty point keeps the legend of the first panel complete.
-    known = isinstance(cost, int | float) and cost > 0 and math.isfinite(cost) and value is not None
-    x, y = ([cost], [value]) if known else ([], [])
-    errors = [[value - area["low"]], [area["high"] - value]] if known else None
-    axes.errorbar(x, y, yerr=errors, fmt="o", color=colour, elinewidth=1.4, label=plain(name))
+    axes.errorbar(
+        x, y, yerr=[below, above], fmt="o", color=colour, elinewidth=1.4, label=plain(name)
+    )

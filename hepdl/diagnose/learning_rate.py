@@ -189,9 +189,10 @@ def _summed_up(
         padded = [gains[0], *gains, gains[-1]]
         near = [sum(max(gain, 0.0) for gain in padded[k : k + 3]) for k in range(len(gains))]
         best = rates[place]
-        suggested = next(
+        nearly = (
             rate for rate, gain in zip(rates, near, strict=True) if gain >= NEARLY * max(near)
         )
+        suggested = min(best, next(nearly))
         beyond = [rate for rate, gain in zip(rates, gains, strict=True) if rate > best and gain < 0]
         diverges_at = min(beyond, default=None)
     return RateScan(tuple(rates), tuple(losses), start, n_steps, best, suggested, diverges_at)

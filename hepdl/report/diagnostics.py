@@ -39,8 +39,8 @@ _PANELS: tuple[tuple[str, Value, bool], ...] = (
     # Of a single unit there is nothing to tell.
     ("Effective rank", lambda layer: layer.effective_rank if layer.n_units > 1 else None, True),
 )
-# Curves of several networks may lie on each other: then the later ones are seen between dashes.
-_DASHES = ("-", "--", "-.", ":")
+# Curves of several networks may lie on each other: the later ones let the earlier ones through.
+_DASHES = ("-", "--")
 _MARKERS = "os^Dv<>pP*"
 
 
@@ -77,7 +77,7 @@ def draw_flow(models: Mapping[str, Flow], *, order: Sequence[str] = (), note: st
             axes.plot(
                 layers,
                 values,
-                _DASHES[number // 10 % len(_DASHES)],
+                _DASHES[number // 4 % len(_DASHES)],
                 marker=_MARKERS[number % len(_MARKERS)],
                 color=colours[name],
                 markersize=4,

@@ -83,7 +83,7 @@ def run(**arguments: Any) -> None:
 
     ANALYSIS is a folder with analysis.yaml, or a YAML file.
     """
-    from hepdl.pipeline.run import run_from_command_line
+    from hepdl.pipeline.command import run_from_command_line
 
     click.echo(run_from_command_line(**arguments))
 
@@ -92,7 +92,7 @@ def _add_stage(name: str) -> None:
     @cli.command(name, help=STAGE_HELP[name] + " A stage of `run`, on the same output folder.")
     @_run_options
     def stage(**arguments: Any) -> None:
-        from hepdl.pipeline.run import run_from_command_line
+        from hepdl.pipeline.command import run_from_command_line
 
         click.echo(run_from_command_line(last_stage=name, **arguments))
 

@@ -24,7 +24,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from hepdl import errors
 from hepdl.errors import ConfigError, EnvironmentFailure, HepdlError
-from hepdl.pipeline.fitting import is_network
+from hepdl.pipeline import parts
 from hepdl.pipeline.load import Analysis, load_analysis
 from hepdl.pipeline.processes.desk import Desk
 from hepdl.pipeline.request import Request
@@ -75,7 +75,7 @@ def check_ranks(analysis: Analysis, request: Request) -> None:
         f"--nproc {n_ranks}: every process needs two events of each minibatch; use "
         f"{2 * n_ranks} or more, or fewer processes"
         for name in config.models
-        if is_network(config, name)
+        if _is_network(config.models[name].model, where=f"models.{name}.model")
         and (settings := config.train_of(name)).minibatch_size < 2 * n_ranks
     ]
     if choose_device(request.device).type == "cuda" and torch.cuda.device_count() < n_ranks:
@@ -86,6 +86,11 @@ def check_ranks(analysis: Analysis, request: Request) -> None:
         )
     if problems:
         raise ConfigError("\n".join(problems))
+
+
+def _is_network(model: str, *, where: str) -> bool:
+    part = parts.part("models", model, where=where)
+    return isinstance(part, type) and issubclass(part, torch.nn.Module)
 
 
 class _Agent(threading.Thread):

@@ -23,6 +23,7 @@ from hepdl.pipeline.folders import (
     write_json,
     write_text,
 )
+from hepdl.pipeline.launch import launch
 from hepdl.pipeline.load import Analysis, load_analysis
 from hepdl.pipeline.processes.followers import Followers
 from hepdl.pipeline.request import Request
@@ -38,7 +39,7 @@ from hepdl.track import Recorder
 from hepdl.train import StopRequest, choose_device
 from hepdl.train.state.ranks import Ranks
 
-__all__ = ["Run", "run", "run_from_command_line", "run_here"]
+__all__ = ["Run", "run", "run_alone", "run_here"]
 
 log = logging.getLogger(__name__)
 
@@ -109,29 +110,26 @@ def run(
     Raises:
         HepdlError: The input, the environment or the training failed; ``exit_status`` says which.
     """
-    return _start(
-        Request(
-            analysis=analysis,
-            output=output,
-            overrides=dict(set) if isinstance(set, Mapping) else tuple(set),
-            device=device,
-            resume=resume,
-            data_dir=data_dir,
-            tracking_uri=tracking_uri,
-            skip_bad_files=skip_bad_files,
-            nproc=nproc,
-            last_stage=last_stage,
-        )
+    request = Request(
+        analysis=analysis,
+        output=output,
+        overrides=dict(set) if isinstance(set, Mapping) else tuple(set),
+        device=device,
+        resume=resume,
+        data_dir=data_dir,
+        tracking_uri=tracking_uri,
+        skip_bad_files=skip_bad_files,
+        nproc=nproc,
+        last_stage=last_stage,
     )
+    if request.n_ranks == 1:
+        return run_alone(request)
+    done = launch(request)
+    return Run(Path(done["folder"]), done["record"])
 
 
-def _start(request: Request) -> Run:
-    """Run in this process, or in several that this one starts."""
-    if request.n_ranks > 1:
-        from hepdl.pipeline.launch import launch
-
-        done = launch(request)
-        return Run(Path(done["folder"]), done["record"])
+def run_alone(request: Request) -> Run:
+    """Run in this process; see `run`."""
     with StopRequest() as stop:
         return run_here(request, stop=stop, ranks=Ranks.alone())
 
@@ -185,30 +183,6 @@ def run_here(request: Request, *, stop: StopRequest, ranks: Ranks) -> Run:
             followers.dismiss()
         later = recorder.finish()
     return Run(folder.path, _where_recorded(recorder.uri, later))
-
-
-def run_from_command_line(
-    analysis: Path, overrides: tuple[str, ...], *, last_stage: str | None = None, **options: Any
-) -> str:
-    """Run, and return what the command line prints at the end."""
-    request = Request(
-        analysis, overrides=overrides, last_stage=last_stage, log_to_terminal=True, **options
-    )
-    with logs.to_terminal():
-        done = _start(request)
-    if last_stage is not None:
-        return f"{last_stage}: done, in {done.folder}"
-    lines = [done.table(), ""]
-    for what, name in (
-        ("report", "report.html"),
-        ("numbers", "metrics.json"),
-        ("scores", "scores.root"),
-        ("models", "models"),
-        ("figures", "figures"),
-    ):
-        lines.append(f"{what + ':':9} {done.folder / name}")
-    lines.append(f"{'record:':9} {done.record}")
-    return "\n".join(lines)
 
 
 def _where_recorded(uri: str | None, later: str | None) -> str:

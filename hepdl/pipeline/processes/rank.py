@@ -20,9 +20,7 @@ from typing import Any
 from hepdl.errors import ConfigError, DataError, DivergedError, HepdlError, RankLostError
 from hepdl.pipeline import logs
 from hepdl.pipeline.processes.desk import Desk
-from hepdl.pipeline.processes.follow import follow
 from hepdl.pipeline.request import Request
-from hepdl.pipeline.run import run_here
 from hepdl.train import StopRequest
 from hepdl.train.state.ranks import Ranks
 
@@ -50,13 +48,18 @@ def _work(request: Request, stop: StopRequest) -> dict[str, Any]:
     """Return how the work of this rank ended."""
     try:
         ranks = Ranks.from_environment()
+        # Each kind of rank loads what it needs: figures and tables are rank 0's.
         if ranks.is_first:
+            from hepdl.pipeline.run import run_here
+
             with ExitStack() as stack:
                 if request.log_to_terminal:
                     stack.enter_context(logs.to_terminal())
                 done = run_here(request, stop=stop, ranks=ranks)
             found: dict[str, Any] = {"folder": str(done.folder), "record": done.record}
         else:
+            from hepdl.pipeline.processes.follow import follow
+
             _be_quiet()
             follow(request, ranks, stop)
             found = {}

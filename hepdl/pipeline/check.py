@@ -48,6 +48,9 @@ def check_analysis(analysis: Path, overrides: Iterable[str] = ()) -> str:
         )
     if problems:
         raise DataError("\n".join(problems))
+    folds = checked.config.split.folds
+    if folds is not None:
+        lines.append(f"split: {folds} folds by event_number % {folds}, one fit of each seed a fold")
     lines.append(f"schema {checked.schema.name}: {checked.schema.fingerprint()[:12]}")
     lines += [
         f"model {name}: {model.model}, loop {checked.config.train_of(name).loop}, "

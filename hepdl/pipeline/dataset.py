@@ -95,6 +95,21 @@ class Dataset:
         """Return the positions of the events of one part."""
         return np.flatnonzero(self.part == PARTS.index(part))
 
+    def trained_index(self) -> npt.NDArray[np.int64]:
+        """Return the positions of the events that a model was trained on.
+
+        With folds: those that the model of the next fold was trained on, so each one at most once.
+        """
+        if self.folds is None:
+            return self.index("train")
+        return np.flatnonzero(~self.folds.validation)
+
+    def rows_of_fold(self, fold: int | None) -> npt.NDArray[np.int64]:
+        """Return the positions of the events of a fold; of all events without folds."""
+        if fold is None or self.folds is None:
+            return np.arange(len(self))
+        return np.flatnonzero(self.folds.fold == fold)
+
     def of_fold(self, fold: int | None) -> Dataset:
         """Return the same events with the parts and training weights of one fold.
 

@@ -21,8 +21,11 @@ from hepdl.events.trees import attach_trees
 from hepdl.kinematics import NODE_FEATURES
 from hepdl.pipeline.config import AnalysisConfig
 from hepdl.pipeline.dataset import Dataset, evaluation_weights
+from hepdl.pipeline.fitting import fit_tasks
 from hepdl.pipeline.flow_report import flow_figures
-from hepdl.pipeline.saved import load_card, load_history, load_saved
+from hepdl.pipeline.fold_models import load_folds
+from hepdl.pipeline.saved import load_card, load_history
+from hepdl.pipeline.scores import Scores
 from hepdl.pipeline.stages.evaluate import selected_test
 from hepdl.pipeline.stages.prepare import load_dataset
 from hepdl.pipeline.work import Work
@@ -85,7 +88,7 @@ class Drawing:
     Attributes:
         work: The run.
         metrics: The content of ``metrics.json``.
-        scores: Scores of all events by model and seed.
+        scores: Scores of all events by model.
         index: Positions of the test events.
         weight: Their evaluation weights.
 
@@ -95,7 +98,7 @@ class Drawing:
 
     work: Work
     metrics: Mapping[str, Any]
-    scores: Mapping[str, Mapping[int, npt.NDArray[np.float32]]]
+    scores: Scores
     index: npt.NDArray[np.int64]
     weight: Floats
 
@@ -116,7 +119,7 @@ class Drawing:
 
     def chosen(self, name: str) -> npt.NDArray[np.float32]:
         """Return the scores of all events of the seed that the validation part chose."""
-        return self.scores[name][int(self.metrics["models"][name]["chosen_seed"])]
+        return self.scores[name].chosen
 
     def units(self, names: tuple[str, ...]) -> dict[str, str]:
         """Return the unit of each field, empty for pure numbers."""
@@ -161,8 +164,8 @@ def _curves(
 ) -> dict[str, list[RocCurve]]:
     label = drawing.dataset.label[index]
     return {
-        name: [roc_curve(label, values[index], weight) for values in by_seed.values()]
-        for name, by_seed in drawing.scores.items()
+        name: [roc_curve(label, values[index], weight) for values in found.by_seed.values()]
+        for name, found in drawing.scores.items()
     }
 
 
@@ -187,15 +190,15 @@ def _roc_window(drawing: Drawing) -> Figure:
 
 def _scores(drawing: Drawing, *, log: bool) -> Figure:
     dataset = drawing.dataset
-    train = dataset.index("train")
+    train = dataset.trained_index()
     train_weight = evaluation_weights(dataset, train, drawing.config.weights.evaluation.flatten)
     edges = np.linspace(0.0, 1.0, N_BINS + 1)
     models = {}
-    for name in drawing.scores:
-        values = drawing.chosen(name)
+    for name, found in drawing.scores.items():
+        seen = found.chosen if found.seen is None else found.seen
         models[name] = score_spectra(
-            (dataset.label[train], values[train], train_weight),
-            (drawing.label, values[drawing.index], drawing.weight),
+            (dataset.label[train], seen[train], train_weight),
+            (drawing.label, found.chosen[drawing.index], drawing.weight),
             edges=edges,
         )
     return draw_scores(models, log=log)
@@ -263,11 +266,11 @@ def _efficiencies(drawing: Drawing) -> Figure:
 def _training(drawing: Drawing) -> Figure:
     histories: dict[str, dict[int, Any]] = {}
     best: dict[str, dict[int, int]] = {}
-    for name, by_seed in drawing.scores.items():
-        for seed in by_seed:
-            folder = drawing.work.folder.model(name, seed)
-            histories.setdefault(name, {})[seed] = load_history(folder)
-            best.setdefault(name, {})[seed] = int(load_card(folder)["best_epoch"])
+    for name in drawing.scores:
+        for line, task in enumerate(fit_tasks(drawing.config, name)):
+            folder = drawing.work.folder.model(name, task.seed, task.fold)
+            histories.setdefault(name, {})[line] = load_history(folder)
+            best.setdefault(name, {})[line] = int(load_card(folder)["best_epoch"])
     rounds = {n: "Round" for n, m in drawing.config.models.items() if m.model == "boosted_trees"}
     return draw_training(histories, best_epochs=best, step_names=rounds)
 
@@ -312,7 +315,7 @@ def _features(drawing: Drawing) -> Figure:
 def _tree_inputs(drawing: Drawing) -> TreeInputs | None:
     """Return the recipe of the first model that works on jet trees."""
     for name in drawing.scores:
-        trees = load_saved(drawing.work.folder.model(name)).inputs.trees
+        trees = load_folds(drawing.work.folder.model(name))[0].inputs.trees
         if trees is not None:
             return trees
     return None

@@ -19,12 +19,21 @@ from hepdl.pipeline import parts
 from hepdl.pipeline.auxiliary import build_auxiliary
 from hepdl.pipeline.config import AnalysisConfig, DecorrelationConfig
 from hepdl.pipeline.dataset import Dataset
-from hepdl.pipeline.diagnosis import FILE_NAME, Diagnosis, units_of
+from hepdl.pipeline.diagnosis import Diagnosis
 from hepdl.pipeline.folders import content_hash
+from hepdl.pipeline.looks import FILE_NAME, units_of
 from hepdl.pipeline.progress import progress
 from hepdl.pipeline.saved import SavedModel, save_model
 from hepdl.pipeline.work import Work
-from hepdl.train import CheckpointFolder, FitResult, TrainOptions, boosted, supervised
+from hepdl.posthoc import Calibration
+from hepdl.train import (
+    CheckpointFolder,
+    FitResult,
+    TrainOptions,
+    boosted,
+    predict_scores,
+    supervised,
+)
 
 __all__ = ["FitTask", "build_model", "fit_task", "fit_tasks", "is_network", "parts_of"]
 
@@ -92,7 +101,8 @@ def fit_task(work: Work, dataset: Dataset, task: FitTask) -> None:
         documents[FILE_NAME] = diagnosis.as_dict()
     card = _card(config, task, result)
     card["n_ranks"] = work.ranks.size if isinstance(model, nn.Module) else 1
-    saved = SavedModel(task.name, model, scaling, work.analysis.schema, card)
+    calibration = _calibrate(work, task, model, validation)
+    saved = SavedModel(task.name, model, scaling, work.analysis.schema, card, calibration)
     folder = work.folder.model(task.name, task.seed, task.fold)
     folder.parent.mkdir(parents=True, exist_ok=True)
     save_model(saved, folder, history=result.history, documents=documents)
@@ -148,6 +158,7 @@ def _card(config: AnalysisConfig, task: FitTask, result: FitResult) -> dict[str,
         "options": description.options,
         "train": config.train_of(task.name).model_dump(mode="json"),
         "decorrelation": config.decorrelation_of(task.name).model_dump(mode="json"),
+        "calibration": config.calibration_of(task.name).model_dump(),
         "auxiliary": {key: head.model_dump() for key, head in description.auxiliary.items()},
         "seed": task.seed,
         "fold": task.fold,
@@ -228,6 +239,22 @@ def _run_loop(
             stop=work.stop,
         )
         return result, diagnosis
+
+
+def _calibrate(
+    work: Work, task: FitTask, model: Network | Trees, validation: Events
+) -> Calibration | None:
+    """Fit the map from scores to probabilities to the validation part, if one is wanted."""
+    method = work.analysis.config.calibration_of(task.name).method
+    if method == "none":
+        return None
+    kind = parts.module("calibrations", method, where="calibration.method")
+    fitted: Calibration = getattr(kind, kind.__all__[0]).fit(
+        predict_scores(model, validation),
+        validation.label.cpu().numpy(),
+        validation.event_weight.cpu().numpy(),
+    )
+    return fitted
 
 
 def _with_nuisances(events: Events, penalty: DecorrelationConfig) -> Events:

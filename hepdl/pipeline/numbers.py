@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,15 +12,17 @@ import numpy.typing as npt
 
 from hepdl.errors import DataError
 from hepdl.evaluate.bootstrap.intervals import Interval
-from hepdl.evaluate.bootstrap.poisson import Bootstrap
 from hepdl.evaluate.bootstrap.ranking import Ranking, rank
 from hepdl.evaluate.calibration import calibration_error
 from hepdl.evaluate.comparison import compare_models
 from hepdl.evaluate.dependence import DependenceOptions, dependence
 from hepdl.pipeline.config import EvaluateConfig
+from hepdl.pipeline.fold_models import mean_card
+from hepdl.pipeline.scores import ModelScores
+from hepdl.pipeline.spreads import Cards, Sample, seed_spread
 from hepdl.train.probes import fit_scores
 
-__all__ = ["Sample", "compare_all", "model_numbers"]
+__all__ = ["compare_all", "model_numbers"]
 
 log = logging.getLogger(__name__)
 
@@ -29,32 +30,9 @@ Floats = npt.NDArray[np.float64]
 Rankings = dict[str, list[Ranking]]
 
 
-@dataclass(frozen=True)
-class Sample:
-    """Some of the test events, with their weights and replicas.
-
-    Attributes:
-        selection: ``"all"``, or the expression of the window.
-        index: Positions in the data set.
-        label: 1 for signal, 0 for background.
-        weight: Evaluation weights.
-        bootstrap: Replicas of these events.
-
-    Shapes:
-        index, label, weight: ``(n_events,)``.
-    """
-
-    selection: str
-    index: npt.NDArray[np.int64]
-    label: npt.NDArray[np.int64]
-    weight: Floats
-    bootstrap: Bootstrap
-
-
 def model_numbers(
-    scores: Mapping[int, npt.NDArray[np.float32]],
-    cards: Mapping[int, Mapping[str, Any]],
-    chosen: int,
+    scores: ModelScores,
+    cards: Cards,
     samples: Mapping[str, Sample],
     *,
     config: EvaluateConfig,
@@ -63,24 +41,24 @@ def model_numbers(
     """Return the entry of one model in ``metrics.json``, and its rankings for the comparisons.
 
     Values are means over the seeds; the interval holds the bootstrap of the test events and, with
-    several seeds, the error of the mean over seeds, in quadrature. Calibration and dependence are
-    those of the seed that the validation part chose.
+    several seeds, the error of the mean over seeds, in quadrature; ``seed_spread`` is the spread
+    itself. Calibration and dependence are those of the seed that the validation part chose.
 
     Args:
-        scores: Scores of all events of the data set by seed.
-        cards: What was saved with the model, by seed.
-        chosen: The seed that the validation part chose.
+        scores: Scores of all events of the data set.
+        cards: What was saved with the models.
         samples: ``"all"`` and, if there is one, ``"window"``.
         config: The ``evaluate`` part of the configuration.
         nuisances: Values of all events by name.
     """
-    seeds = sorted(scores)
+    seeds = sorted(scores.by_seed)
+    of_seed = {seed: mean_card(cards.by_seed[seed]) for seed in seeds}
     rankings: Rankings = {}
     for name, sample in samples.items():
         rankings[name] = [
             rank(
                 sample.label,
-                scores[seed][sample.index],
+                scores.by_seed[seed][sample.index],
                 sample.weight,
                 bootstrap=sample.bootstrap,
                 signal_efficiencies=config.signal_efficiencies,
@@ -88,15 +66,16 @@ def model_numbers(
             for seed in seeds
         ]
     everything = samples["all"]
-    best = scores[chosen][everything.index]
-    card = cards[chosen]
+    best = scores.chosen[everything.index]
+    card = mean_card(cards.chosen)
     numbers: dict[str, Any] = {
         **_separation(rankings["all"]),
         "n_parameters": card["n_parameters"],
-        "fit_seconds": sum(float(cards[seed]["fit_seconds"]) for seed in seeds) / len(seeds),
-        "events_per_second": sum(float(cards[s]["events_per_second"]) for s in seeds) / len(seeds),
+        "fit_seconds": sum(float(of_seed[s]["fit_seconds"]) for s in seeds) / len(seeds),
+        "events_per_second": sum(float(of_seed[s]["events_per_second"]) for s in seeds)
+        / len(seeds),
         "best_epoch": card["best_epoch"],
-        "chosen_seed": chosen,
+        "chosen_seed": cards.chosen_seed,
         "expected_calibration_error": calibration_error(
             everything.label, best, everything.weight, bootstrap=everything.bootstrap
         ).error.as_dict(),
@@ -109,12 +88,14 @@ def model_numbers(
                         ranking.signal_efficiencies, ranking.background_rejection, strict=True
                     )
                 },
-                "best_validation_auc": cards[seed]["best_validation_auc"],
-                "best_epoch": cards[seed]["best_epoch"],
+                "best_validation_auc": of_seed[seed]["best_validation_auc"],
+                "best_epoch": of_seed[seed]["best_epoch"],
             }
             for seed, ranking in zip(seeds, rankings["all"], strict=True)
         },
     }
+    if len(seeds) > 1:
+        numbers["seed_spread"] = seed_spread(rankings["all"])
     if "window" in samples:
         numbers["window"] = {
             "selection": samples["window"].selection,

@@ -78,6 +78,13 @@ def _summary(work: Work, metrics: Mapping[str, Any]) -> tuple[str, ...]:
         f"{len(metrics['models'])} models trained on {n_train} entries and compared on the same "
         f"{n_test} test entries, which were opened once."
     )
+    if "folds" in metrics["data"]:
+        k = len(metrics["data"]["folds"])
+        sizes = (
+            f"{len(metrics['models'])} models, each trained {k} times: the entries with "
+            f"event_number % {k} = f are scored by the training that left them out, so that all "
+            f"{n_test} entries are test entries. A training had {n_train} entries on average."
+        )
     lines = [sizes]
     flatten = config.weights.evaluation.flatten
     if flatten:

@@ -26,6 +26,7 @@ ROOMS = {
     "loops": "train",
     "generators": "simulate",
     "metrics": "evaluate",
+    "calibrations": "posthoc",
 }
 _PACKAGE = Path(__file__).parents[1]
 

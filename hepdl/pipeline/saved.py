@@ -21,11 +21,13 @@ from hepdl.events.scaling import Scaling
 from hepdl.models import Network, Trees
 from hepdl.pipeline import parts
 from hepdl.pipeline.folders import write_json
+from hepdl.posthoc import Calibration
 from hepdl.schema import Schema
 
 __all__ = ["SavedModel", "load_card", "load_history", "load_saved", "save_model"]
 
-FORMAT_VERSION = 1
+# 2: with a calibration or with folds, which an older hepdl would leave out without a word.
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class SavedModel:
         scaling: The scaling fitted on the training part, or None for models that take none.
         schema: What the files hold.
         card: Everything else: options, seed, best epoch, numbers of the fit.
+        calibration: The map from its scores to probabilities, or None.
     """
 
     name: str
@@ -45,6 +48,7 @@ class SavedModel:
     scaling: Scaling | None
     schema: Schema
     card: dict[str, Any]
+    calibration: Calibration | None = None
 
     @property
     def inputs(self) -> Inputs:
@@ -83,10 +87,11 @@ def save_model(
         write_json(
             temporary / "model.json",
             {
-                "format_version": FORMAT_VERSION,
+                "format_version": 1 if saved.calibration is None else FORMAT_VERSION,
                 "hepdl_version": __version__,
                 "name": saved.name,
                 **saved.card,
+                "calibration": _calibration_as_dict(saved),
                 "inputs": asdict(saved.inputs),
                 "scaling": None if saved.scaling is None else saved.scaling.as_dict(),
                 "schema_fingerprint": saved.schema.fingerprint(),
@@ -128,11 +133,17 @@ def load_saved(folder: Path) -> SavedModel:
     """Read what ``save_model`` wrote.
 
     Raises:
-        ConfigError: There is no model in the folder.
+        ConfigError: There is no model in the folder, or one for each fold.
         DataError: The model was written by a newer hepdl, or its files do not fit together.
     """
     path = folder / "model.json"
     card = load_card(folder)
+    if "folds" in card:
+        message = (
+            f"{folder} holds {card['folds']['n']} models, one for each fold, below folds/; "
+            "load one of them, or all with hepdl.load_model"
+        )
+        raise ConfigError(message)
     schema = Schema.from_dict(card["schema"])
     if schema.fingerprint() != card["schema_fingerprint"]:
         message = (
@@ -148,7 +159,21 @@ def load_saved(folder: Path) -> SavedModel:
     else:
         model.load(folder)
     scaling = None if card["scaling"] is None else Scaling.from_dict(card["scaling"])
-    return SavedModel(card["name"], model, scaling, schema, card)
+    return SavedModel(card["name"], model, scaling, schema, card, _calibration(card, path))
+
+
+def _calibration_as_dict(saved: SavedModel) -> dict[str, Any]:
+    method = saved.card.get("calibration", {"method": "none"})["method"]
+    return {"method": method, **({} if saved.calibration is None else saved.calibration.as_dict())}
+
+
+def _calibration(card: Mapping[str, Any], path: Path) -> Calibration | None:
+    content = card.get("calibration", {"method": "none"})
+    if content["method"] == "none":
+        return None
+    kind = parts.module("calibrations", content["method"], where=str(path))
+    found: Calibration = getattr(kind, kind.__all__[0]).from_dict(content)
+    return found
 
 
 def load_history(folder: Path) -> list[dict[str, float]]:

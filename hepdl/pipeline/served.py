@@ -10,6 +10,7 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
+from hepdl.errors import DataError
 from hepdl.pipeline.tagger import Tagger, load_model
 from hepdl.schema import Schema
 
@@ -35,7 +36,12 @@ class ServedModel:
             table: A pandas table, one row an entry, with the columns of the model's signature:
                 flat features, and ``collection.field`` with a list in each row; in GeV and rad.
             params: Not used; MLflow passes it.
+
+        Raises:
+            DataError: The model has folds, and the table no event numbers.
         """
+        if self.tagger.folds:
+            _check_event_number(table, self.tagger)
         return self.tagger.predict(_as_records(table, self.tagger.schema))
 
 
@@ -47,6 +53,23 @@ def _load_pyfunc(path: str) -> ServedModel:
     """
     (folder,) = (Path(path) / "models").iterdir()
     return ServedModel(load_model(path, folder.name))
+
+
+def _check_event_number(table: Any, tagger: Tagger) -> None:
+    """Folds go by the event number: one that is made up would pick a model that saw the event."""
+    name = tagger.schema.event_number
+    if name not in table.columns:
+        message = (
+            f"model {tagger.name} has {len(tagger.folds)} folds and picks one by the event number: "
+            f"the table needs the column {name!r}, it has {', '.join(map(str, table.columns))}"
+        )
+        raise DataError(message)
+    if table[name].dtype.kind not in "iu":
+        message = (
+            f"column {name!r} is {table[name].dtype}: event numbers must be whole numbers (int64), "
+            "floating point would lose their last digits"
+        )
+        raise DataError(message)
 
 
 def _as_records(table: Any, schema: Schema) -> ak.Array:

@@ -12,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from hepdl.events.split import fold_of
 from hepdl.events.table import from_awkward
 from hepdl.io import iterate
 from hepdl.pipeline.dataset import arrange
-from hepdl.pipeline.saved import SavedModel, load_saved
-from hepdl.pipeline.scoring import score_arranged
+from hepdl.pipeline.fold_models import load_folds
+from hepdl.pipeline.saved import SavedModel, load_card
+from hepdl.pipeline.scoring import score_arranged, score_by_fold
 from hepdl.schema import Schema
 from hepdl.train import choose_device
 
@@ -30,13 +32,20 @@ ENTRIES_AT_ONCE = 50_000
 class Tagger:
     """A trained model of a run.
 
+    With folds it holds a model for each, and scores every entry by the one that has not seen the
+    entry's fold, ``event_number % k``.
+
     Attributes:
-        saved: The model, its scaling and what it was trained on.
+        saved: The model, its scaling and what it was trained on; with folds that of the first.
         device: Where a network computes.
+        folds: The models of all folds, or nothing without folds.
+        common: What is saved for all folds together, or None without folds.
     """
 
     saved: SavedModel
     device: torch.device
+    folds: tuple[SavedModel, ...] = ()
+    common: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -50,8 +59,8 @@ class Tagger:
 
     @property
     def card(self) -> dict[str, Any]:
-        """Options, seed, best epoch and numbers of the fit."""
-        return self.saved.card
+        """Options, seed, best epoch and numbers of the fit; with folds what they have in common."""
+        return self.saved.card if self.common is None else self.common
 
     def predict(self, events: ak.Array | str | Path | Sequence[str]) -> npt.NDArray[np.float32]:
         """Return the score of each entry, in [0, 1], large for signal.
@@ -82,7 +91,14 @@ class Tagger:
             table, self.schema, label="background", process="", process_names=("",)
         )
         arranged = arrange(events, self.saved.inputs)
-        return score_arranged(self.saved, arranged, device=self.device)
+        if not self.folds:
+            return score_arranged(self.saved, arranged, device=self.device)
+        return score_by_fold(
+            self.folds,
+            arranged,
+            fold_of(events.event_number.numpy(), len(self.folds)),
+            device=self.device,
+        )
 
 
 def load_model(run: Path | str, name: str | None = None, *, device: str = "auto") -> Tagger:
@@ -97,4 +113,8 @@ def load_model(run: Path | str, name: str | None = None, *, device: str = "auto"
         ConfigError: There is no such model.
     """
     folder = Path(run) if name is None else Path(run) / "models" / name
-    return Tagger(load_saved(folder), choose_device(device))
+    found = load_folds(folder)
+    card = load_card(folder)
+    if "folds" not in card:
+        return Tagger(found[0], choose_device(device))
+    return Tagger(found[0], choose_device(device), found, card)

@@ -104,6 +104,11 @@ def _add_whole_sample(
         Column("seeds", names=("n_seeds",), is_number=True),
         lambda name: _count(len(models[name].get("seeds", {})) or None),
     )
+    for title, key in (("seeds' σ(AUC)", "seed_spread"), ("folds' σ(AUC)", "fold_spread")):
+        add(
+            Column(title, names=(f"{key}_auc",), is_number=True),
+            lambda name, key=key: _spread(models[name].get(key)),  # type: ignore[misc]
+        )
 
 
 def difference_table(metrics: Entry) -> Table:
@@ -194,6 +199,11 @@ def _interval(entry: Entry | None) -> Cell:
         return _EMPTY
     numbers = tuple(entry.get(key) for key in _INTERVAL)
     return Cell(with_interval(entry), with_interval(entry, style="latex"), numbers)
+
+
+def _spread(entry: Entry | None) -> Cell:
+    deviation = None if not entry else entry["auc"]["standard_deviation"]
+    return _EMPTY if deviation is None else Cell(f"{deviation:.2g}", numbers=(deviation,))
 
 
 def _count(value: float | None) -> Cell:

@@ -54,10 +54,7 @@ def log_model(client: Any, experiment: str, record: str, folder: Path, line: dic
 def _copy(source: Path, run: Path, name: str) -> Path:
     """Lay out the files of one model, without its other seeds, as in an output folder."""
     target = run / "models" / name
-    target.mkdir(parents=True)
-    for path in source.iterdir():
-        if path.is_file():
-            shutil.copyfile(path, target / path.name)
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("seeds"))
     return run
 
 
@@ -69,11 +66,15 @@ def _entry(client: Any, experiment: str, record: str, name: str) -> Any:
 
 
 def _signature(inputs: Mapping[str, str], output: str) -> Any:
-    """Return the signature: input columns (``float`` or ``array`` of it) → one score."""
+    """Return the signature: input columns (``float``, ``array`` of it, or ``long``) → one score."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
     from mlflow.types.schema import Array
 
-    kinds: dict[str, Any] = {"float": DataType.float, "array": Array(DataType.float)}
+    kinds: dict[str, Any] = {
+        "float": DataType.float,
+        "array": Array(DataType.float),
+        "long": DataType.long,
+    }
     columns: list[Any] = [ColSpec(kinds[kind], name) for name, kind in inputs.items()]
     return ModelSignature(Schema(columns), Schema([ColSpec(DataType.float, output)]))

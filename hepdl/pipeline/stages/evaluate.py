@@ -9,39 +9,33 @@ import numpy as np
 import numpy.typing as npt
 
 from hepdl.evaluate.bootstrap.poisson import Bootstrap
-from hepdl.events.split import PARTS
-from hepdl.io import write_table
-from hepdl.pipeline.config import AnalysisConfig
 from hepdl.pipeline.dataset import Dataset, evaluation_weights
-from hepdl.pipeline.diagnosis import looks_of, verdict_of
-from hepdl.pipeline.folders import RunFolder, write_json
-from hepdl.pipeline.numbers import Sample, compare_all, model_numbers
+from hepdl.pipeline.folders import write_json
+from hepdl.pipeline.looks import looks_of, verdict_of
+from hepdl.pipeline.numbers import compare_all, model_numbers
 from hepdl.pipeline.progress import progress
-from hepdl.pipeline.saved import load_card, load_saved
-from hepdl.pipeline.scoring import score_arranged
+from hepdl.pipeline.saved import load_card
+from hepdl.pipeline.scores import Scores, score_models, write_scores
+from hepdl.pipeline.spreads import Cards, Sample, fold_numbers
 from hepdl.pipeline.stages.prepare import load_dataset, load_notes
 from hepdl.pipeline.work import Outcome, Work
 from hepdl.track import flatten
 
-__all__ = ["SCORES_TTREE", "Scores", "evaluate", "selected_test"]
+__all__ = ["evaluate", "selected_test"]
 
 log = logging.getLogger(__name__)
 
-SCORES_TTREE = "scores"
-# Per-seed numbers, the nuisances beyond the first, and words: in metrics.json only.
-_NOT_RECORDED = {"seeds", "dependence_on", "diagnosis"}
+# Numbers of single seeds and folds, the nuisances beyond the first, and words: in metrics.json only.
+_NOT_RECORDED = {"seeds", "folds", "dependence_on", "diagnosis"}
 FORMAT_VERSION = 1
-
-Scores = dict[str, dict[int, npt.NDArray[np.float32]]]
 
 
 def evaluate(work: Work) -> Outcome:
     """Write ``scores.root`` and ``metrics.json``."""
     dataset = load_dataset(work)
     config = work.analysis.config
-    scores = _score(work, dataset)
-    table = _score_table(dataset, scores, work.folder, config)
-    write_table(table, work.folder.path / "scores.root", ttree=SCORES_TTREE)
+    scores = score_models(work, dataset)
+    write_scores(work.folder.path / "scores.root", dataset, scores, config)
     metrics = _metrics(work, dataset, scores)
     write_json(work.folder.path / "metrics.json", metrics)
     for name, numbers in metrics["models"].items():
@@ -49,47 +43,6 @@ def evaluate(work: Work) -> Outcome:
         work.recorder.metrics(flatten(final), model=name)
     outputs = [work.folder.path / "metrics.json", work.folder.path / "scores.root"]
     return Outcome(outputs)
-
-
-def _score(work: Work, dataset: Dataset) -> Scores:
-    config = work.analysis.config
-    wanted = [(name, seed) for name in config.models for seed in config.train_of(name).seeds]
-    scores: Scores = {}
-    with progress("scoring", len(wanted)) as advance:
-        for name, seed in wanted:
-            saved = load_saved(work.folder.model(name, seed))
-            events = dataset.arranged(saved.inputs)
-            scores.setdefault(name, {})[seed] = score_arranged(saved, events, device=work.device)
-            advance(text=name)
-    return scores
-
-
-def _score_table(
-    dataset: Dataset, scores: Scores, folder: RunFolder, config: AnalysisConfig
-) -> dict[str, npt.NDArray[Any]]:
-    """One row per event: what it is, and the score of the chosen seed of each model."""
-    events = dataset.events
-    weight = np.zeros(len(events))
-    for part in PARTS:
-        index = dataset.index(part)
-        weight[index] = evaluation_weights(dataset, index, config.weights.evaluation.flatten)
-    table: dict[str, npt.NDArray[Any]] = {
-        "event_number": events.event_number.numpy(),
-        "run_number": events.run_number.numpy(),
-        "process": events.process.numpy().astype(np.int32),
-        "label": events.label.numpy().astype(np.int32),
-        "fold": np.zeros(len(events), dtype=np.int32),
-        "part": dataset.part.astype(np.int32),
-        "weight": weight,
-        "event_weight": events.event_weight.numpy(),
-    }
-    for name, by_seed in scores.items():
-        chosen = int(load_card(folder.model(name))["seed"])
-        table[f"score_{name}"] = by_seed[chosen]
-        if len(by_seed) > 1:
-            for seed, values in by_seed.items():
-                table[f"score_{name}_seed{seed}"] = values
-    return table
 
 
 def selected_test(
@@ -116,17 +69,18 @@ def _metrics(work: Work, dataset: Dataset, scores: Scores) -> dict[str, Any]:
     models: dict[str, dict[str, Any]] = {}
     rankings: dict[str, dict[str, Any]] = {}
     with progress("evaluating", len(scores)) as advance:
-        for name, by_seed in scores.items():
-            cards = {seed: load_card(work.folder.model(name, seed)) for seed in by_seed}
-            chosen = int(load_card(work.folder.model(name))["seed"])
+        for name, found in scores.items():
+            cards = _cards(work, name)
             models[name], rankings[name] = model_numbers(
-                by_seed,
+                found,
                 cards,
-                chosen,
                 samples,
                 config=config.evaluate,
                 nuisances={n: dataset.column(n) for n in sorted(nuisances)},
             )
+            if dataset.folds is not None:
+                fold = dataset.folds.fold[samples["all"].index]
+                models[name] |= fold_numbers(found, cards, samples["all"], fold)
             looks = looks_of(work.folder.model(name))
             if looks:
                 models[name]["diagnosis"] = verdict_of(looks)
@@ -134,10 +88,27 @@ def _metrics(work: Work, dataset: Dataset, scores: Scores) -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,
         "analysis": config.analysis,
-        "data": {**load_notes(work), "splits": dataset.counts()},
+        "data": {
+            **load_notes(work),
+            "splits": dataset.counts(),
+            **({} if dataset.folds is None else {"folds": dataset.fold_counts()}),
+        },
         "models": models,
         "comparisons": compare_all(rankings, samples, reference=config.evaluate.reference),
     }
+
+
+def _cards(work: Work, name: str) -> Cards:
+    """Return what was saved with every model, by seed and fold, and with the chosen ones."""
+    config = work.analysis.config
+    folds = config.split.fold_numbers
+    return Cards(
+        by_seed={
+            seed: [load_card(work.folder.model(name, seed, fold)) for fold in folds]
+            for seed in config.train_of(name).seeds
+        },
+        chosen=[load_card(work.folder.model(name, fold=fold)) for fold in folds],
+    )
 
 
 def _sample(work: Work, dataset: Dataset, window: str | None) -> Sample:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from hepdl.events import ParticleInputs
 from hepdl.kinematics import PARTICLE_FEATURES
 from hepdl.pipeline.fitting import FitTask, fit_task, fit_tasks, is_network
-from hepdl.pipeline.saved import SavedModel, load_card, load_saved
+from hepdl.pipeline.fold_models import load_folds, save_folds
+from hepdl.pipeline.saved import SavedModel, load_card
 from hepdl.pipeline.stages.prepare import load_dataset
 from hepdl.pipeline.work import Outcome, Work
 
@@ -31,14 +33,31 @@ def fit(work: Work) -> Outcome:
             else:
                 with _helpers(work, task):
                     fit_task(work, dataset, task)
-        chosen = _choose(work, name, config.train_of(name).seeds)
-        outputs += sorted(p for p in chosen.iterdir() if p.is_file())
-        saved = load_saved(chosen)
-        settled = ("model", "options", "train", "decorrelation", "seed")
-        work.recorder.params({key: saved.card[key] for key in settled}, model=name)
-        work.recorder.model(chosen, name=name, inputs=_signature(saved))
+        outputs += _settle(work, name)
     shutil.rmtree(work.folder.path / "checkpoints", ignore_errors=True)
     return Outcome(outputs)
+
+
+def _settle(work: Work, name: str) -> list[Path]:
+    """Choose among the seeds, record the model, and return its files."""
+    config = work.analysis.config
+    seeds = config.train_of(name).seeds
+    for fold in config.split.fold_numbers:
+        _choose(work, name, seeds, fold)
+    folder = work.folder.model(name)
+    if config.split.folds is None:
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+    else:
+        files = save_folds(folder, config.split.folds)
+    models = load_folds(folder)
+    card = models[0].card
+    settled = {key: card[key] for key in ("model", "options", "train", "decorrelation")}
+    settled["calibration"] = card["calibration"]["method"]
+    chosen = dict.fromkeys(int(saved.card["seed"]) for saved in models)
+    settled["seed"] = card["seed"] if len(chosen) == 1 else ", ".join(map(str, chosen))
+    work.recorder.params(settled, model=name)
+    work.recorder.model(folder, name=name, inputs=_signature(models))
+    return files
 
 
 def _helpers(work: Work, task: FitTask) -> AbstractContextManager[None]:
@@ -56,9 +75,12 @@ def _helpers(work: Work, task: FitTask) -> AbstractContextManager[None]:
     )
 
 
-def _signature(saved: SavedModel) -> dict[str, str]:
+def _signature(models: Sequence[SavedModel]) -> dict[str, str]:
     """Return the kind of each input column, for the record; in GeV and rad."""
+    saved = models[0]
     columns = dict.fromkeys(saved.inputs.features, "float")
+    if len(models) > 1 and saved.schema.event_number is not None:
+        columns = {saved.schema.event_number: "long"} | columns
     for recipe in (saved.inputs.trees, saved.inputs.particles):
         if recipe is not None:
             collection = saved.schema.collections[recipe.collection]
@@ -69,8 +91,11 @@ def _signature(saved: SavedModel) -> dict[str, str]:
     return columns
 
 
-def _choose(work: Work, name: str, seeds: tuple[int, ...], fold: int | None = None) -> Path:
-    """Copy the seed with the best validation AUC to the folder of the model."""
+def _choose(work: Work, name: str, seeds: tuple[int, ...], fold: int | None) -> None:
+    """Copy the seed with the best validation AUC to the folder of the model, or of its fold.
+
+    Each fold chooses by its own validation part: that of another fold holds events of this one.
+    """
     cards = {seed: load_card(work.folder.model(name, seed, fold)) for seed in seeds}
     best = max(seeds, key=lambda seed: float(cards[seed]["best_validation_auc"]))
     folder = work.folder.model(name, fold=fold)
@@ -79,5 +104,5 @@ def _choose(work: Work, name: str, seeds: tuple[int, ...], fold: int | None = No
         shutil.copyfile(path, temporary)
         temporary.replace(folder / path.name)
     if len(seeds) > 1:
-        log.info("%s: seed %d has the best validation AUC", name, best)
-    return folder
+        where = "" if fold is None else f" of fold {fold}"
+        log.info("%s: seed %d has the best validation AUC%s", name, best, where)

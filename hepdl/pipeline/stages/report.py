@@ -10,11 +10,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from hepdl.io.tables import read_table
 from hepdl.pipeline.drawing import Drawing, caption_of, figures_of
 from hepdl.pipeline.page import build_page
 from hepdl.pipeline.progress import progress
-from hepdl.pipeline.stages.evaluate import SCORES_TTREE, Scores, selected_test
+from hepdl.pipeline.scores import read_scores
+from hepdl.pipeline.stages.evaluate import selected_test
 from hepdl.pipeline.stages.prepare import load_dataset
 from hepdl.pipeline.work import Outcome, Work
 from hepdl.report import style
@@ -29,7 +29,7 @@ def report(work: Work) -> Outcome:
     """Write every figure as PNG and PDF, and ``report.html`` with all of them."""
     folder = work.folder
     metrics: dict[str, Any] = json.loads((folder.path / "metrics.json").read_text("utf-8"))
-    scores = _read_scores(work)
+    scores = read_scores(folder.path / "scores.root", work.analysis.config)
     index, weight = selected_test(load_dataset(work), work, None)
     drawing = Drawing(work=work, metrics=metrics, scores=scores, index=index, weight=weight)
     pictures: dict[str, list[Picture]] = {}
@@ -49,19 +49,6 @@ def report(work: Work) -> Outcome:
     for name in ("config.yaml", "environment.json", "metrics.json"):
         work.recorder.artifact(folder.path / name)
     return Outcome([page, *_files(folder.figures)])
-
-
-def _read_scores(work: Work) -> Scores:
-    """Return the scores of every model and seed, as ``evaluate`` wrote them."""
-    config = work.analysis.config
-    table = read_table(work.folder.path / "scores.root", ttree=SCORES_TTREE)
-    scores: Scores = {}
-    for name in config.models:
-        seeds = config.train_of(name).seeds
-        for seed in seeds:
-            column = f"score_{name}" if len(seeds) == 1 else f"score_{name}_seed{seed}"
-            scores.setdefault(name, {})[seed] = table[column]
-    return scores
 
 
 def _is_wide(figure: Figure) -> bool:

@@ -1,0 +1,121 @@
+"""How far the seeds of one model lie apart, and its folds; and what these numbers are made from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hepdl.evaluate.bootstrap.poisson import Bootstrap
+from hepdl.evaluate.bootstrap.ranking import Ranking
+from hepdl.evaluate.roc import auc
+from hepdl.pipeline.scores import ModelScores
+
+__all__ = ["Cards", "Sample", "fold_numbers", "seed_spread", "spread"]
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some of the test events, with their weights and replicas.
+
+    Attributes:
+        selection: ``"all"``, or the expression of the window.
+        index: Positions in the data set.
+        label: 1 for signal, 0 for background.
+        weight: Evaluation weights.
+        bootstrap: Replicas of these events.
+
+    Shapes:
+        index, label, weight: ``(n_events,)``.
+    """
+
+    selection: str
+    index: npt.NDArray[np.int64]
+    label: npt.NDArray[np.int64]
+    weight: Floats
+    bootstrap: Bootstrap
+
+
+@dataclass(frozen=True)
+class Cards:
+    """What was saved with the models of one name.
+
+    Attributes:
+        by_seed: Of each seed, one for each fold; one without folds.
+        chosen: Of the seed that the validation part chose, in each fold.
+    """
+
+    by_seed: Mapping[int, Sequence[Mapping[str, Any]]]
+    chosen: Sequence[Mapping[str, Any]]
+
+    @property
+    def chosen_seed(self) -> int | None:
+        """The seed that was chosen; None if the folds chose different ones."""
+        found = {int(card["seed"]) for card in self.chosen}
+        return found.pop() if len(found) == 1 else None
+
+
+def spread(values: Sequence[float]) -> dict[str, float | None]:
+    """Return mean and standard deviation of single trainings; None where one is not finite.
+
+    >>> spread([1.0, 3.0])
+    {'mean': 2.0, 'standard_deviation': 1.4142135623730951}
+    """
+    mean = float(np.mean(values))
+    if len(values) < 2 or not math.isfinite(mean):
+        return {"mean": mean if math.isfinite(mean) else None, "standard_deviation": None}
+    return {"mean": mean, "standard_deviation": float(np.std(values, ddof=1))}
+
+
+def seed_spread(rankings: Sequence[Ranking]) -> dict[str, Any]:
+    """Return the spread between seeds, as ``seed_spread`` in ``metrics.json``.
+
+    Args:
+        rankings: Of the same events by each seed.
+    """
+    efficiencies = rankings[0].signal_efficiencies
+    rejections = np.array([ranking.background_rejection for ranking in rankings])
+    return {
+        "n": len(rankings),
+        "auc": spread([float(ranking.auc) for ranking in rankings]),
+        "background_rejection": {
+            f"{efficiency:g}": spread(column.tolist())
+            for efficiency, column in zip(efficiencies, rejections.T, strict=True)
+        },
+    }
+
+
+def fold_numbers(
+    scores: ModelScores, cards: Cards, sample: Sample, fold: npt.NDArray[np.integer]
+) -> dict[str, Any]:
+    """Return ``folds`` and ``fold_spread`` of ``metrics.json``: the chosen model of each fold alone.
+
+    Args:
+        scores: Scores of all events of the data set.
+        cards: What was saved with the models.
+        sample: The test events.
+        fold: Their folds.
+
+    Shapes:
+        fold: ``(n_test,)``.
+    """
+    chosen = scores.chosen[sample.index]
+    by_fold = {}
+    for number, card in enumerate(cards.chosen):
+        inside = fold == number
+        area = auc(sample.label[inside], chosen[inside], sample.weight[inside])
+        by_fold[str(number)] = {
+            "auc": float(area),
+            "n_entries": int(inside.sum()),
+            "chosen_seed": int(card["seed"]),
+            "best_epoch": int(card["best_epoch"]),
+            "best_validation_auc": float(card["best_validation_auc"]),
+        }
+    areas = [float(entry["auc"]) for entry in by_fold.values()]
+    return {"folds": by_fold, "fold_spread": {"n": len(areas), "auc": spread(areas)}}

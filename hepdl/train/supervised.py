@@ -100,7 +100,8 @@ def fit(
     device = device_of(network)
     source, validation = as_source(train, options, device), validation.to(device)
     plan = Plan(source, options, ranks=ranks or Ranks.alone(), device=device)
-    columns, sample = without_features(source), sample_of(source).to(device)
+    columns = without_features(source)
+    sample = sample_of(source, options.minibatch_size).to(device)
     check_parts(columns, validation)
     check_options(options, len(source), decorrelation=decorrelation, ranks=plan.ranks)
     with (
@@ -116,7 +117,11 @@ def fit(
         if checkpoint is not None:
             saver.start(identity_of(state, loss, source, validation, plan=plan), resume=resume)
         progress = state.progress
-        forward = compiled(model, sample, decorrelation) if options.compile else network
+        forward: Forward = network
+        if options.compile:
+            forward = compiled(
+                model, sample, precision=state.precision, decorrelation=decorrelation
+            )
         learner = _Learner(model, forward, loss, state, saver, plan, joins_always)
         again = _Learner(model, network, loss, state, saver, plan, joins_always).learn
         ledger = Ledger(state, saver, ranks=plan.ranks, again=again)

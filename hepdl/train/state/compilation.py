@@ -13,6 +13,7 @@ from hepdl.events import Events
 from hepdl.losses import Penalty
 from hepdl.models import Network
 from hepdl.train.state.device import device_of
+from hepdl.train.state.precision import Precision
 
 __all__ = ["compiled"]
 
@@ -21,7 +22,9 @@ log = logging.getLogger(__name__)
 Forward = Callable[..., Tensor]
 
 
-def compiled(model: Network, sample: Events, decorrelation: Penalty | None) -> Forward:
+def compiled(
+    model: Network, sample: Events, *, precision: Precision, decorrelation: Penalty | None
+) -> Forward:
     """Return the compiled forward pass, or with one warning the network itself.
 
     It is tried on a sample, backwards too; the network and the random numbers stay as they were. A
@@ -29,20 +32,24 @@ def compiled(model: Network, sample: Events, decorrelation: Penalty | None) -> F
     networks cannot do.
 
     Args:
-        model: The network, in training mode.
-        sample: Some events as it trains on them.
+        model: The network; it is left in training mode.
+        sample: A minibatch.
+        precision: Of the forward pass.
         decorrelation: The penalty on its logits, if any.
     """
-    network = cast("nn.Module", model)
+    network = cast("nn.Module", model).train()
     if getattr(decorrelation, "needs_double_backward", False):
         log.warning("train.compile: not for a penalty that differentiates the network twice")
         return network
     state = {name: value.detach().clone() for name, value in network.state_dict().items()}
     device = device_of(network)
-    candidate = cast("Forward", torch.compile(network))
+    candidate: Forward = network
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         try:
-            candidate(*model.prepare(sample)).sum().backward()
+            candidate = cast("Forward", torch.compile(network))
+            with precision.autocast():
+                logits = candidate(*model.prepare(sample))
+            precision.full(logits).sum().backward()
         # Everything that the compiler raises derives from these two.
         except (RuntimeError, OSError) as error:
             reason = str(error).strip().partition("\n")[0] or type(error).__name__

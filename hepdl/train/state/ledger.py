@@ -10,8 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from itertools import chain
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -54,11 +53,12 @@ class Ledger:
         self._numbers: list[Tensor] = []
         self._minibatches: list[Minibatch] = []
         self._since = time.perf_counter()
-        self._good = state.snapshot()
+        self._good: dict[str, Any] = {}
 
     def open_epoch(self) -> None:
         """Start the clock of the epoch's steps."""
         self._since = time.perf_counter()
+        self._good = self._state.snapshot()
 
     def add(self, minibatch: Minibatch, losses: dict[str, Tensor]) -> None:
         """Take note of a step."""
@@ -84,9 +84,9 @@ class Ledger:
         gradients = [p.grad for p in self._state.network.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         rows, last_norm, stop = self._wait(norm)
-        is_good = math.isfinite(last_norm) or self._state.precision.allows(last_norm)
-        if not (is_good and all(map(math.isfinite, chain.from_iterable(rows)))):
-            self._explain(rows, last_norm)
+        is_good = [self._is_good(row) for row in rows]
+        if not all([*is_good, self._is_good_norm(last_norm)]):
+            self._explain(rows, last_norm, index=[*is_good, False].index(False))
         for minibatch, row in zip(self._minibatches, rows, strict=True):
             losses = dict(zip(self._names, row, strict=True))
             limited = losses.pop("gradient_norm", None)
@@ -94,13 +94,13 @@ class Ledger:
             if limited is not None:
                 sums.add_norm(limited)
             if len(progress.early_losses) < _EARLY_STEPS:
-                progress.early_losses.append(row[0])
-        if is_scheduled and "gradient_norm" not in self._names and math.isfinite(last_norm):
+                progress.early_losses.append(losses["train_loss"])
+        if is_scheduled and "gradient_norm" not in self._names:
             sums.add_norm(last_norm)
         now = time.perf_counter()
         sums.seconds += now - self._since
         self._since = now
-        if is_scheduled and progress.step <= 2 * _EARLY_STEPS:
+        if is_scheduled:
             self._refuse_growth(progress.early_losses)
         if stop:
             self._saver.agree()
@@ -123,22 +123,31 @@ class Ledger:
         rows = [values[i : i + width] for i in range(0, len(values) - 2, width)]
         return rows, values[-2], values[-1] > 0
 
-    def _explain(self, rows: list[list[float]], norm: float) -> None:
-        """Search the fault, and leave."""
+    def _is_good(self, row: list[float]) -> bool:
+        return all(
+            self._is_good_norm(value) if name == "gradient_norm" else math.isfinite(value)
+            for name, value in zip(self._names, row, strict=True)
+        )
+
+    def _is_good_norm(self, norm: float) -> bool:
+        return math.isfinite(norm) or self._state.precision.may_overflow
+
+    def _explain(self, rows: list[list[float]], norm: float, *, index: int) -> NoReturn:
+        """Search the fault, and leave; ``index`` is the first step whose numbers show it."""
         progress = self._state.progress
         before = progress.step - len(rows)
-        index = next((i for i, row in enumerate(rows) if not math.isfinite(row[0])), len(rows) - 1)
         self._state.restore(self._good)
         progress.step = before
         fault = first_fault(self._state.network, self._minibatches, self._again)
         fault = _earliest(self._ranks.gather(None if fault is None else fault.as_dict()))
-        if fault is not None:
-            index = fault.index
-        row = dict(zip(self._names, rows[index], strict=True)) | (
-            {"gradient_norm": norm} if index == len(rows) - 1 else {}
-        )
-        what = ", ".join(f"{_word(name)} {value:g}" for name, value in row.items())
-        if fault is not None:
+        index = min(index, len(rows) - 1) if fault is None else fault.index
+        numbers = dict(zip(self._names, rows[index], strict=True))
+        if index == len(rows) - 1:
+            numbers["gradient_norm"] = norm
+        what = ", ".join(f"{_word(name)} {value:g}" for name, value in numbers.items())
+        if fault is None:
+            what += "; when the steps were done again, without hooks, all numbers were finite"
+        else:
             what += f"; it begins with {fault.place}; features of the minibatch: {fault.features}"
         progress.step = before + index
         self._saver.diverged(what)
@@ -157,5 +166,7 @@ def _word(name: str) -> str:
 
 
 def _earliest(found: list[dict[str, Any] | None]) -> Fault | None:
+    """Return the first fault; the rank that has its events knows more than a gradient."""
     faults = [Fault(**values) for values in found if values is not None]
-    return min(faults, key=lambda fault: fault.index) if faults else None
+    ordered = sorted(faults, key=lambda fault: (fault.index, "gradient" in fault.place))
+    return ordered[0] if ordered else None

@@ -107,7 +107,7 @@ class Plan:
         self._device = device
         size = options.minibatch_size
         # Whole minibatches: none crosses the border of a segment.
-        longest = len(source) if options.stream is None else options.stream // 2 // size * size
+        longest = len(source) if options.stream is None else options.stream // 4 // size * size
         segments = boundaries(len(source), minibatch_size=max(longest, 1))
         self._segments = [
             (first, boundaries(end - first, minibatch_size=size)) for first, end in segments

@@ -45,8 +45,9 @@ class TrainOptions:
         compile: Let ``torch.compile`` translate the network first; it is used as it is, with a
             warning, where that is not possible.
         sync_every: Steps after which the host waits for the device and looks at the losses.
-        stream: Events held in memory at once, when all of them are too many: half of them are
-            learnt from while the other half is read. None holds all of them.
+        stream: Events held in memory at once, when all of them are too many: a quarter of them is
+            learnt from, the next one is read and put in order meanwhile, and the last one may be
+            looked at again. None holds all events.
         diagnose_every: Epochs between two looks at the flow of activations and gradients; 0 looks
             at the first minibatch of the fit alone. The loop does not use it.
         seed: Of the order of the events and of dropout.
@@ -139,9 +140,8 @@ class TrainOptions:
             )
         if self.warm_up >= self.epochs:
             yield f"train.warm_up must be shorter than the {self.epochs} epochs, got {self.warm_up}"
-        # Two halves in turn, each with a whole minibatch at least.
-        if self.stream is not None and self.stream < 2 * self.minibatch_size:
+        if self.stream is not None and self.stream < 4 * self.minibatch_size:
             yield (
-                f"train.stream is {self.stream}: it must hold two minibatches of "
+                f"train.stream is {self.stream}: it must hold four minibatches of "
                 f"{self.minibatch_size} at least"
             )

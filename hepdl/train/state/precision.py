@@ -58,11 +58,10 @@ class Precision:
             self._scaler.step(optimizer)
             self._scaler.update()
 
-    def allows(self, gradient_norm: float) -> bool:
-        """Whether a norm that is not finite is only an overflow that the scale will end."""
-        if self._scaler is None or self._scaler.get_scale() < _LEAST_SCALE:
-            return False
-        return gradient_norm != 0
+    @property
+    def may_overflow(self) -> bool:
+        """Whether a gradient that is not finite is an overflow that a smaller scale will end."""
+        return self._scaler is not None and self._scaler.get_scale() >= _LEAST_SCALE
 
     def state_dict(self) -> dict[str, Any] | None:
         """Return everything that a checkpoint must hold."""

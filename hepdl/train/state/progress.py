@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -39,9 +40,10 @@ class EpochSums:
         self.minibatches += 1
 
     def add_norm(self, norm: float) -> None:
-        """Count the norm of one step's gradient."""
-        self.gradient_norm += norm
-        self.norms += 1
+        """Count the norm of one step's gradient, unless it has overflowed in half precision."""
+        if math.isfinite(norm):
+            self.gradient_norm += norm
+            self.norms += 1
 
     def means(self) -> dict[str, float]:
         """Return the means over the epoch."""

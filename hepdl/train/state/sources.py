@@ -24,8 +24,8 @@ __all__ = [
     "without_features",
 ]
 
-# Rows looked at together when a whole source is passed over once, and rows of a sample.
-_CHUNK, _SAMPLE = 65_536, 64
+# Rows looked at together when a whole source is passed over once.
+_CHUNK = 65_536
 
 
 @runtime_checkable
@@ -75,9 +75,9 @@ def without_features(source: EventSource) -> Events:
     return concatenate([_lighter(chunk) for chunk in _chunks(source)])
 
 
-def sample_of(source: EventSource) -> Events:
+def sample_of(source: EventSource, n_events: int) -> Events:
     """Return the first few events of a source."""
-    return source.gather(torch.arange(min(len(source), _SAMPLE)))
+    return source.gather(torch.arange(min(len(source), n_events)))
 
 
 def fingerprint_of(source: EventSource) -> str:

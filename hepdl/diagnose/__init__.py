@@ -6,8 +6,9 @@ wrong, if anything; `find_learning_rate` tries learning rates on a copy.
 
 from __future__ import annotations
 
-from hepdl.diagnose.flow import Flow, InputColumn, LayerFlow, measure, with_updates
+from hepdl.diagnose.flow import Flow, InputColumn, LayerFlow, with_updates
 from hepdl.diagnose.learning_rate import RateScan, find_learning_rate
+from hepdl.diagnose.measuring import measure
 from hepdl.diagnose.verdict import Finding, judge, summarise
 
 __all__ = [

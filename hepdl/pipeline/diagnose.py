@@ -17,20 +17,19 @@ from hepdl.models import Network
 from hepdl.pipeline import logs
 from hepdl.pipeline.auxiliary import build_auxiliary
 from hepdl.pipeline.dataset import Dataset
-from hepdl.pipeline.diagnosis import (
+from hepdl.pipeline.diagnosis import Diagnosis, first_minibatch
+from hepdl.pipeline.fitting import FitTask, build_model, fit_tasks, is_network, parts_of
+from hepdl.pipeline.folders import RunFolder, choose_folder, write_json
+from hepdl.pipeline.load import Analysis, load_analysis
+from hepdl.pipeline.looks import (
     FILE_NAME,
     LOSS,
     TRAINED,
     UNTRAINED,
-    Diagnosis,
     Look,
-    first_minibatch,
     look_into,
     units_of,
 )
-from hepdl.pipeline.fitting import FitTask, build_model, fit_tasks, is_network, parts_of
-from hepdl.pipeline.folders import RunFolder, choose_folder, write_json
-from hepdl.pipeline.load import Analysis, load_analysis
 from hepdl.pipeline.progress import progress
 from hepdl.pipeline.run import run
 from hepdl.pipeline.saved import load_saved

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,145 +11,24 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from hepdl.diagnose import Flow, judge, measure, summarise, with_updates
+from hepdl.diagnose import Flow, with_updates
 from hepdl.events import Events
-from hepdl.losses import Loss
-from hepdl.losses.binary_cross_entropy import BinaryCrossEntropy
 from hepdl.models import Network
 from hepdl.pipeline.folders import write_json
-from hepdl.schema import Schema
+from hepdl.pipeline.looks import TRAINED, UNTRAINED, Look, judged, look_into, read_looks
 from hepdl.train import Hook, StepView, TrainOptions
 from hepdl.train.state.auxiliary import AuxiliaryHeads
 from hepdl.train.state.minibatches import permutation
 from hepdl.train.state.sources import EventSource
 
-__all__ = [
-    "FILE_NAME",
-    "TRAINED",
-    "UNTRAINED",
-    "Diagnosis",
-    "Look",
-    "first_minibatch",
-    "in_brief",
-    "look_into",
-    "looks_of",
-    "read_looks",
-    "units_of",
-    "verdict_of",
-]
+__all__ = ["Diagnosis", "first_minibatch"]
 
 log = logging.getLogger(__name__)
 
-FILE_NAME = "diagnostics.json"
 FORMAT_VERSION = 1
-UNTRAINED, TRAINED = "untrained", "trained"
 # What goes into the record, a number for each layer.
 RECORDED = ("std", "gradient_norm", "saturated", "dead", "update_ratio", "effective_rank")
 
-LOSS = cast("Loss", BinaryCrossEntropy())
-
-
-@dataclass(frozen=True)
-class Look:
-    """One look into a network.
-
-    Attributes:
-        moment: ``untrained``, ``epoch N`` or ``trained``.
-        epoch: Epochs of training done.
-        flow: What was measured.
-        verdict: In words.
-        is_healthy: Whether nothing bad was found.
-    """
-
-    moment: str
-    epoch: int
-    flow: Flow
-    verdict: tuple[str, ...]
-    is_healthy: bool
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
-        return {
-            "moment": self.moment,
-            "epoch": self.epoch,
-            "is_healthy": self.is_healthy,
-            "verdict": list(self.verdict),
-            "flow": self.flow.as_dict(),
-        }
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Look:
-        """Return the look that ``as_dict`` wrote down."""
-        return cls(
-            str(content["moment"]),
-            int(content["epoch"]),
-            Flow.from_dict(content["flow"]),
-            tuple(content["verdict"]),
-            bool(content["is_healthy"]),
-        )
-
-
-def look_into(
-    model: Network,
-    minibatch: Events,
-    *,
-    moment: str,
-    epoch: int,
-    units: Mapping[str, str],
-    options: TrainOptions | None = None,
-    auxiliary: Callable[[Events], Tensor] | None = None,
-) -> Look:
-    """Measure a network and judge it.
-
-    A decorrelation penalty takes no part: what it adds to the gradient depends on the rest of it.
-
-    Args:
-        model: The network.
-        minibatch: Events as it trains on them.
-        moment: ``untrained``, or what came after.
-        epoch: Epochs of training done.
-        units: Unit of each feature.
-        options: With them, the first training step is tried on a copy.
-        auxiliary: Loss of its auxiliary heads.
-    """
-    flow = measure(model, minibatch, LOSS, options=options, auxiliary=auxiliary)
-    return _judged(flow, moment, epoch, units)
-
-
-def _judged(flow: Flow, moment: str, epoch: int, units: Mapping[str, str]) -> Look:
-    findings = judge(flow, is_trained=moment != UNTRAINED, units=units)
-    is_healthy = not any(finding.is_bad for finding in findings)
-    return Look(moment, epoch, flow, summarise(flow, findings), is_healthy)
-
-
-def read_looks(folder: Path) -> tuple[Look, ...]:
-    """Return what was seen of the model in a folder; nothing of boosted trees."""
-    try:
-        content = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return ()
-    return tuple(Look.from_dict(look) for look in content["looks"])
-
-
-def looks_of(folder: Path) -> tuple[Look, ...]:
-    """Return what was seen of a model; with folds, in the first one."""
-    return next(
-        (
-            found
-            for place in (folder, *sorted(folder.glob("folds/*")))
-            if (found := read_looks(place))
-        ),
-        (),
-    )
-
-
-def verdict_of(looks: tuple[Look, ...]) -> dict[str, Any]:
-    """Return what ``metrics.json`` says of the looks into one network."""
-    return {
-        "verdict": list(looks[0].verdict),
-        "is_healthy": all(look.is_healthy for look in looks),
-        "moments": {look.moment: list(look.verdict) for look in looks},
-    }
 
 
 def first_minibatch(train: Events | EventSource, options: TrainOptions) -> Events:
@@ -236,7 +114,7 @@ class Diagnosis:
         if self._open is not None:
             after = {name: p.detach() for name, p in view.model.named_parameters()}
             flow = with_updates(self._open.flow, self._parameters, after)
-            self._open = _judged(flow, self._open.moment, self._open.epoch, self.units)
+            self._open = judged(flow, self._open.moment, self._open.epoch, self.units)
             self._close()
         is_due = view.epoch > 0 and view.epoch % self.options.diagnose_every == 0
         if not is_due or len(view.minibatch) < 2 or self._has_seen(view.epoch):
@@ -287,22 +165,6 @@ def _numbers(flow: Flow) -> Iterator[tuple[str, float]]:
             value = getattr(layer, name)
             if value is not None:
                 yield f"diagnosis_{name}_{number:02d}", float(value)
-
-
-def in_brief(looks: tuple[Look, ...]) -> dict[str, tuple[str, ...]]:
-    """Return the verdicts by moment, without the epochs that only repeat the one before them."""
-    before = (None, *looks)
-    return {
-        look.moment: look.verdict
-        for look, last in zip(looks, before, strict=False)
-        if last is None or look.moment == TRAINED or look.is_healthy != last.is_healthy
-    }
-
-
-def units_of(schema: Schema) -> dict[str, str]:
-    """Return the unit of each flat field in memory; pure numbers have none."""
-    units = {name: schema.unit_in_memory(name) for name in schema.flat_fields}
-    return {name: unit for name, unit in units.items() if unit not in ("", "1")}
 
 
 def _device_of(model: Network) -> torch.device:

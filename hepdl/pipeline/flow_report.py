@@ -7,7 +7,7 @@ from functools import partial
 
 from matplotlib.figure import Figure
 
-from hepdl.pipeline.diagnosis import TRAINED, UNTRAINED, Look, in_brief, looks_of
+from hepdl.pipeline.looks import TRAINED, UNTRAINED, Look, in_brief, looks_of
 from hepdl.pipeline.work import Work
 from hepdl.report.diagnostics import draw_flow, flow_table, verdict_table
 from hepdl.report.html import Block, Details, Picture, Section, Text

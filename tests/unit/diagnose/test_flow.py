@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hepdl.diagnose import Flow, measure
-from hepdl.diagnose.flow import effective_rank
+from hepdl.diagnose.measuring import effective_rank
 from hepdl.events import Events
 from hepdl.losses.binary_cross_entropy import BinaryCrossEntropy
 from hepdl.models.mlp import Mlp

@@ -15,7 +15,8 @@ from hepdl.events import Events
 from hepdl.events.scaling import Scaling
 from hepdl.losses.binary_cross_entropy import BinaryCrossEntropy
 from hepdl.models.mlp import Mlp
-from hepdl.pipeline.diagnosis import Diagnosis, first_minibatch, in_brief, looks_of, read_looks
+from hepdl.pipeline.diagnosis import Diagnosis, first_minibatch
+from hepdl.pipeline.looks import in_brief, looks_of, read_looks
 from hepdl.train import TrainOptions, supervised
 from hepdl.train.state.auxiliary import AuxiliaryHeads
 from hepdl.train.state.heads import AuxiliaryHead

@@ -4,7 +4,7 @@ The file's name is the generator's name in YAML; the generator is the first name
 ``__all__``. A module whose work comes in chunks also has
 
 * ``chunks(n_events, *, seed, schema, **options)``: the pieces of a request, each with an ``index``
-  and the number of its entries ``n_jets``;
+  and the number of its entries ``n_entries``;
 * ``iterate_chunks(chunks, *, n_processes, progress)``: these with their events, as they are ready;
 
 so that the pipeline stores each piece as soon as it is there and makes only missing ones again.

@@ -29,17 +29,16 @@ from typing import TYPE_CHECKING, Any
 
 import awkward as ak
 
-from hepdl.errors import ConfigError, SchemaError, unknown_name
-from hepdl.simulate.showering.chunks import FIELDS, ChunkRequest, chunk_requests, make_chunk
-from hepdl.simulate.showering.engines import load_fastjet, load_pythia
+from hepdl.simulate.showering.chunks import FIELDS, chunk_requests, make_chunk
 from hepdl.simulate.showering.options import JetOptions
-from hepdl.simulate.showering.workers import make_chunks
+from hepdl.simulate.showering.requests import ChunkRequest, check_fields
+from hepdl.simulate.showering.workers import make_chunks, start_engines
 
 if TYPE_CHECKING:
     from hepdl.schema import Schema
 
 # The part that a configuration names stands first.
-__all__ = ["generate", "ChunkRequest", "chunks", "generate_chunk", "iterate_chunks"]  # noqa: RUF022
+__all__ = ["generate", "chunks", "generate_chunk", "iterate_chunks"]  # noqa: RUF022
 
 Progress = Callable[[int], None]
 
@@ -119,30 +118,28 @@ def generate(
 
 def chunks(
     n_events: int, *, seed: int, schema: Schema | None = None, **options: Any
-) -> list[ChunkRequest]:
+) -> list[ChunkRequest[JetOptions]]:
     """Return the chunks that together are ``generate(n_events, …)`` with the same options.
 
     Raises:
         ConfigError: An option is not accepted.
         SchemaError: The schema reads a field that the jets do not have.
     """
-    for field in schema.fields if schema is not None else ():
-        if field.name not in FIELDS:
-            message = unknown_name(
-                "field of pythia_jets", field.name, FIELDS, where=f"schema, {field.key}"
-            )
-            raise SchemaError(message)
+    check_fields(schema, FIELDS, generator="pythia_jets")
     return chunk_requests(n_events, seed=seed, options=JetOptions.from_keywords(options))
 
 
-def generate_chunk(request: ChunkRequest, progress: Progress | None = None) -> ak.Array:
+def generate_chunk(request: ChunkRequest[JetOptions], progress: Progress | None = None) -> ak.Array:
     """Return the jets of one chunk, the same whoever asks and whenever."""
     return make_chunk(request, progress)
 
 
 def iterate_chunks(
-    requests: Sequence[ChunkRequest], *, n_processes: int = 1, progress: Progress | None = None
-) -> Iterator[tuple[ChunkRequest, ak.Array]]:
+    requests: Sequence[ChunkRequest[JetOptions]],
+    *,
+    n_processes: int = 1,
+    progress: Progress | None = None,
+) -> Iterator[tuple[ChunkRequest[JetOptions], ak.Array]]:
     """Yield each request and its jets as soon as they are there, not always in order.
 
     A caller that stores each chunk under ``request.index`` and asks only for those that it does
@@ -153,10 +150,5 @@ def iterate_chunks(
         MissingExtraError: Pythia or FastJet is not installed.
         EnvironmentFailure: A worker process was killed.
     """
-    if n_processes < 1:
-        message = f"pythia_jets: n_processes = {n_processes} must be >= 1"
-        raise ConfigError(message)
-    # Say what is missing here, before workers are started.
-    load_pythia()
-    load_fastjet()
-    return make_chunks(requests, n_processes=n_processes, progress=progress)
+    start_engines(n_processes, generator="pythia_jets")
+    return make_chunks(make_chunk, requests, n_processes=n_processes, progress=progress)

@@ -176,7 +176,7 @@ def _write_chunks(
             len(requests) - len(missing),
             len(requests),
         )
-        report(request.n_events - sum(chunk.n_jets for chunk in missing))
+        report(request.n_events - sum(chunk.n_entries for chunk in missing))
     for chunk, events in request.module.iterate_chunks(
         missing, n_processes=n_processes, progress=report
     ):

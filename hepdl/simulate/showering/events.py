@@ -6,8 +6,9 @@ SciPost Phys. Codebases 8 (2022), arXiv:2203.11601.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import awkward as ak
 import numpy as np
@@ -17,7 +18,7 @@ from hepdl.errors import ConfigError
 from hepdl.simulate.showering.engines import load_pythia
 from hepdl.simulate.showering.options import JetOptions
 
-__all__ = ["Collisions", "collide", "make_pythia"]
+__all__ = ["Collisions", "collide", "flat_values", "make_pythia", "start_pythia"]
 
 # Particles beyond are lost; jets with |eta| < 2 and R = 1 keep a margin of one unit.
 PARTICLE_ETA_MAX = 4.0
@@ -37,6 +38,18 @@ _HARD_PROCESS = {
 }
 
 Floats = npt.NDArray[np.float64]
+
+
+class BeamOptions(Protocol):
+    """What all simulated collisions have in common."""
+
+    @property
+    def beam_energy(self) -> float:
+        """The proton-proton centre-of-mass energy [GeV]."""
+
+    @property
+    def multi_parton_interactions(self) -> bool:
+        """Whether Pythia adds the underlying event."""
 
 
 @dataclass(frozen=True)
@@ -74,17 +87,12 @@ def make_pythia(options: JetOptions, *, seed: int) -> Any:
     """
     low, high = options.pt_hat or options.pt
     settings = (
-        "Print:quiet = on",
-        f"Beams:eCM = {options.beam_energy!r}",
-        "Random:setSeed = on",
-        f"Random:seed = {seed}",
         f"PhaseSpace:pTHatMin = {low!r}",
         f"PhaseSpace:pTHatMax = {high!r}",
-        f"PartonLevel:MPI = {'on' if options.multi_parton_interactions else 'off'}",
         *_HARD_PROCESS[options.process],
     )
-    pythia = load_pythia().Pythia("", False)
-    if not (all(pythia.readString(setting) for setting in settings) and pythia.init()):
+    pythia = start_pythia(settings, options, seed=seed)
+    if pythia is None:
         message = (
             f"Pythia cannot simulate process {options.process!r} with pt_hat = [{low:g}, {high:g}] "
             f"GeV at beam_energy = {options.beam_energy:g} GeV; the hard process needs "
@@ -92,6 +100,20 @@ def make_pythia(options: JetOptions, *, seed: int) -> Any:
         )
         raise ConfigError(message)
     return pythia
+
+
+def start_pythia(settings: Sequence[str], options: BeamOptions, *, seed: int) -> Any | None:
+    """Return a quiet, initialised Pythia, or None if it refuses the settings."""
+    general = (
+        "Print:quiet = on",
+        f"Beams:eCM = {options.beam_energy!r}",
+        "Random:setSeed = on",
+        f"Random:seed = {seed}",
+        f"PartonLevel:MPI = {'on' if options.multi_parton_interactions else 'off'}",
+    )
+    pythia = load_pythia().Pythia("", False)
+    accepted = all(pythia.readString(setting) for setting in (*general, *settings))
+    return pythia if accepted and pythia.init() else None
 
 
 def collide(pythia: Any, n_events: int, *, has_w_boson: bool) -> Collisions:
@@ -103,9 +125,9 @@ def collide(pythia: Any, n_events: int, *, has_w_boson: bool) -> Collisions:
     particles = record.prt
     n_particles = ak.to_numpy(ak.num(particles, axis=1))
     event = np.repeat(np.arange(len(record)), n_particles)
-    identity = _flat(particles.id)
-    status = _flat(particles.status)
-    px, py, pz, energy = (_flat(particles.p[name]) for name in ("px", "py", "pz", "e"))
+    identity = flat_values(particles.id)
+    status = flat_values(particles.status)
+    px, py, pz, energy = (flat_values(particles.p[name]) for name in ("px", "py", "pz", "e"))
     # |eta| < limit without a logarithm for each of 1500 particles an event.
     central = np.abs(pz) < np.sinh(PARTICLE_ETA_MAX) * np.hypot(px, py)
     visible = (status > 0) & ~np.isin(np.abs(identity), NEUTRINOS) & central
@@ -124,6 +146,6 @@ def collide(pythia: Any, n_events: int, *, has_w_boson: bool) -> Collisions:
     )
 
 
-def _flat(column: ak.Array) -> npt.NDArray[Any]:
+def flat_values(column: ak.Array) -> npt.NDArray[Any]:
     """Return the values of a jagged column one after the other."""
     return np.asarray(ak.to_numpy(ak.flatten(column, axis=1)))

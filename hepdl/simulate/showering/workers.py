@@ -15,18 +15,27 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
-from typing import NoReturn
+from typing import Any, NoReturn, Protocol, TypeVar
 
-import awkward as ak
+from hepdl.errors import ConfigError, EnvironmentFailure
+from hepdl.simulate.showering.engines import load_fastjet, load_pythia
+from hepdl.simulate.showering.requests import ChunkRequest
 
-from hepdl.errors import EnvironmentFailure
-from hepdl.simulate.showering.chunks import ChunkRequest, make_chunk
-
-__all__ = ["make_chunks"]
+__all__ = ["MakeChunk", "make_chunks", "start_engines"]
 
 Progress = Callable[[int], None]
+Made_co = TypeVar("Made_co", covariant=True)
+Request = ChunkRequest[Any]
 
-# Seconds between two looks at the counter of finished jets.
+
+class MakeChunk(Protocol[Made_co]):
+    """A function of a module, so that it can be named to another process."""
+
+    def __call__(self, request: Request, on_entries: Progress | None = None, /) -> Made_co:
+        """Return what a chunk holds; what ``on_entries`` raises ends it."""
+
+
+# Seconds between two looks at the counter of finished entries.
 POLL = 0.2
 
 # Set once in each worker process by `_start_worker`.
@@ -37,15 +46,34 @@ class _StoppedWorker(Exception):
     """The parent has no more use for the chunk that this worker is making."""
 
 
+def start_engines(n_processes: int, *, generator: str) -> None:
+    """Say what is missing before workers are started.
+
+    Raises:
+        ConfigError: ``n_processes`` is below 1.
+        MissingExtraError: Pythia or FastJet is not installed.
+    """
+    if n_processes < 1:
+        message = f"{generator}: n_processes = {n_processes} must be >= 1"
+        raise ConfigError(message)
+    load_pythia()
+    load_fastjet()
+
+
 def make_chunks(
-    requests: Sequence[ChunkRequest], *, n_processes: int, progress: Progress | None = None
-) -> Iterator[tuple[ChunkRequest, ak.Array]]:
-    """Yield each request with its jets as soon as they are there, in any order.
+    make: MakeChunk[Made_co],
+    requests: Sequence[Request],
+    *,
+    n_processes: int,
+    progress: Progress | None = None,
+) -> Iterator[tuple[Request, Made_co]]:
+    """Yield each request with its entries as soon as they are there, in any order.
 
     Args:
+        make: What makes a chunk.
         requests: Chunks to make.
         n_processes: Worker processes; with one, the chunks are made in this process.
-        progress: Called with the number of new jets, from this thread.
+        progress: Called with the number of new entries, from this thread.
 
     Raises:
         HepdlError: What a worker raised, or ``EnvironmentFailure`` if one was killed.
@@ -53,7 +81,7 @@ def make_chunks(
     n_processes = min(n_processes, len(requests))
     if n_processes <= 1:
         for request in requests:
-            yield request, make_chunk(request, progress)
+            yield request, make(request, progress)
         return
     context = multiprocessing.get_context("spawn")
     counter = context.Value("q", 0)
@@ -62,7 +90,7 @@ def make_chunks(
         n_processes, mp_context=context, initializer=_start_worker, initargs=(counter, stop)
     )
     try:
-        futures = {pool.submit(_work, request): request for request in requests}
+        futures = {pool.submit(_work, make, request): request for request in requests}
         yield from _collect(futures, counter, progress)
     except BrokenProcessPool as error:
         _fail(error)
@@ -72,11 +100,11 @@ def make_chunks(
 
 
 def _collect(
-    futures: dict[Future[ak.Array], ChunkRequest],
+    futures: dict[Future[Made_co], Request],
     counter: Synchronized[int],
     progress: Progress | None,
-) -> Iterator[tuple[ChunkRequest, ak.Array]]:
-    """Yield what is finished; report the jets of the chunks under way."""
+) -> Iterator[tuple[Request, Made_co]]:
+    """Yield what is finished; report the entries of the chunks under way."""
     waiting = set(futures)
     reported = 0
     while waiting:
@@ -86,7 +114,7 @@ def _collect(
             progress(new)
         reported += new
         for future in done:
-            # Drop the reference, so that jets already handed over do not stay in memory.
+            # Drop the reference, so that entries already handed over do not stay in memory.
             request = futures.pop(future)
             yield request, future.result()
 
@@ -117,7 +145,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(request: ChunkRequest) -> ak.Array:
+def _work(make: MakeChunk[Made_co], request: Request) -> Made_co:
     """Make one chunk in a worker process."""
     if _shared is None:
         message = "a worker process was started without _start_worker"
@@ -132,4 +160,4 @@ def _work(request: ChunkRequest) -> ak.Array:
 
     # A chunk that already waits in the pool's queue can no longer be cancelled.
     report(0)
-    return make_chunk(request, report)
+    return make(request, report)

@@ -9,7 +9,8 @@ import pytest
 from hepdl.errors import ConfigError, SchemaError
 from hepdl.schema import Schema, load_schema
 from hepdl.simulate.pythia_jets import chunks, generate
-from hepdl.simulate.showering.chunks import EVENTS_PER_CHUNK, FIELDS
+from hepdl.simulate.showering.chunks import FIELDS
+from hepdl.simulate.showering.requests import EVENTS_PER_CHUNK
 
 pytestmark = pytest.mark.simulation
 
@@ -192,7 +193,7 @@ def test_progress_counts_every_jet_once() -> None:
 
 def test_chunks_have_their_own_seeds_and_event_numbers() -> None:
     requests = chunks(2500, seed=3, process="qcd")
-    assert [request.n_jets for request in requests] == [1000, 1000, 500]
+    assert [request.n_entries for request in requests] == [1000, 1000, 500]
     assert [request.index for request in requests] == [0, 1, 2]
     assert len({request.pythia_seed for request in requests}) == 3
     assert all(1 <= request.pythia_seed <= 900_000_000 for request in requests)

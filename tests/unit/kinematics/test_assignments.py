@@ -144,15 +144,15 @@ def test_the_best_are_those_of_a_stable_sort() -> None:
 
 
 def exact_assignments(exact_tth: Callable[..., Any]) -> tuple[Any, Assignments, dict[str, Any]]:
-    """Exact decays with the Higgs boson where the events have it."""
+    """Assignments of exact decays, with the masses that they have."""
     events = exact_tth(300, seed=7)
     met = np.hypot(events.neutrino[:, 0], events.neutrino[:, 1])
     met_phi = np.arctan2(events.neutrino[:, 1], events.neutrino[:, 0])
     neutrinos = neutrinos_of(events.lepton, met, met_phi)
-    description = {**TTH_DECAY, "particles": dict(TTH_DECAY["particles"])}
-    description["particles"]["higgs"] = {
-        "daughters": ["b1", "b2"], "mass": 125.0, "resolution": 18.0,
-    }  # fmt: skip
+    poles = {"top_lep": 172.5, "top_had": 172.5, "w_had": 80.4, "higgs": 125.0}
+    particles = dict(TTH_DECAY["particles"])
+    particles |= {name: {**particles[name], "mass": m} for name, m in poles.items()}
+    description = {**TTH_DECAY, "particles": particles}
     decay = Decay.from_mapping(description)
     candidates = tth_candidates(events.jets, events.b_tag, events.mask, neutrinos.is_real)
     momenta = {

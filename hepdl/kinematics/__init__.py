@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hepdl.kinematics.assignments import Assignments, Candidates, assign, chi_square, k_best
 from hepdl.kinematics.b_tags import highest_tags, order_by_tag
+from hepdl.kinematics.candidate_features import candidate_features
 from hepdl.kinematics.clustering import TOPOLOGIES, ClusteringHistory, cluster
 from hepdl.kinematics.decays import Decay, Particle
 from hepdl.kinematics.event_shapes import (
@@ -82,6 +83,7 @@ __all__ = [
     "at_smallest",
     "breadth_first",
     "build",
+    "candidate_features",
     "cartesian",
     "centrality",
     "chi_square",

@@ -2,7 +2,7 @@
 
 A particle is right if its leaves are, up to the symmetries of the decay. An event in which a leaf
 has no matched object still says something about the particles that are whole: each particle has a
-mask of its own.
+mask of its own. Two leaves that are matched to one object (two quarks in one jet) are not matched.
 
 Reference:
     A. Shmakov et al., "SPANet: generalized permutationless set assignment for particle physics
@@ -12,6 +12,7 @@ Reference:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,19 +32,26 @@ class Correctness:
 
     Attributes:
         is_right: True where all leaves of the particle are right.
-        is_known: True where all leaves of the particle have a matched object.
+        is_known: True where all leaves of the particle have a matched object of their own.
+        is_overlapping: True for events in which two leaves are matched to one object, to be counted.
 
     Shapes:
         is_right ``(n_events, n_assignments, n_particles)``, is_known ``(n_events, n_particles)``,
-        both in the order of ``decay.particles``.
+        both in the order of ``decay.particles``; is_overlapping ``(n_events,)``.
     """
 
     is_right: Mask
     is_known: Mask
+    is_overlapping: Mask
 
 
 def compare_with_truth(
-    decay: Decay, members: IntArray, truth: IntArray, *, leaves: tuple[str, ...] | None = None
+    decay: Decay,
+    members: IntArray,
+    truth: IntArray,
+    *,
+    collections: Sequence[str],
+    leaves: Sequence[str] | None = None,
 ) -> Correctness:
     """Compare assignments with the truth.
 
@@ -53,6 +61,7 @@ def compare_with_truth(
         decay: The decay.
         members: Place of each leaf in its collection; -1 if there is no such assignment.
         truth: The true places; -1 if nothing was matched.
+        collections: Collection of each leaf (``Assignments.collections``).
         leaves: The leaves that are compared; without it, all. Leave out what has no truth, like the
             solution for a neutrino: then a particle is right if its other leaves are.
 
@@ -61,7 +70,12 @@ def compare_with_truth(
     """
     counts = np.array([leaves is None or leaf in leaves for leaf in decay.leaves])
     below = decay.membership & counts
-    is_known = ((truth >= 0) | ~counts)[:, None, :] | ~below
+    is_matched = truth >= 0
+    place = np.where(is_matched & counts, truth, -1 - np.arange(len(counts)))
+    is_one = (place[:, :, None] == place[:, None, :]) & ~np.eye(len(counts), dtype=bool)
+    source = np.array(collections)
+    is_shared = (is_one & (source[:, None] == source)).any(axis=2)
+    is_known = (is_matched & ~is_shared)[:, None, :] | ~below
     known = np.asarray(is_known.all(axis=2) & below.any(axis=1))
     best = np.zeros((*members.shape[:2], len(decay.particles)), dtype=bool)
     most = np.full(members.shape[:2], -1)
@@ -72,4 +86,4 @@ def compare_with_truth(
         n_right = is_right.sum(axis=2)
         best = np.where((n_right > most)[..., None], is_right, best)
         most = np.maximum(most, n_right)
-    return Correctness(is_right=best, is_known=known)
+    return Correctness(is_right=best, is_known=known, is_overlapping=is_shared.any(axis=1))

@@ -13,6 +13,7 @@ from hepdl.kinematics.truth_assignments import compare_with_truth
 from hepdl.kinematics.tth_assignments import TTH_DECAY, tth_candidates
 
 TTH = Decay.from_mapping(TTH_DECAY)
+COLLECTIONS = tuple(leaf if leaf in ("lepton", "neutrino") else "jets" for leaf in TTH.leaves)
 SEEN = tuple(leaf for leaf in TTH.leaves if leaf != "neutrino")
 
 
@@ -27,7 +28,9 @@ def right(
     members: np.ndarray, truth: np.ndarray = TRUTH, **options: Any
 ) -> tuple[set[str], set[str]]:
     """The names of right particles, and of those that truth knows of."""
-    found = compare_with_truth(TTH, members[None, None], truth[None], **options)
+    found = compare_with_truth(
+        TTH, members[None, None], truth[None], collections=COLLECTIONS, **options
+    )
     names = [particle.name for particle in TTH.particles]
     return (
         {name for name, is_right in zip(names, found.is_right[0, 0], strict=True) if is_right},
@@ -56,6 +59,18 @@ def test_a_leaf_without_match_masks_its_mothers_only() -> None:
     assert is_right == {"w_lep", "top_lep", "higgs"}
 
 
+def test_two_quarks_in_one_jet_are_not_matched_and_the_event_is_marked() -> None:
+    # A jet of the W is the Higgs boson's b1 too; the lepton has place 0 in another collection.
+    truth = np.stack([places(b_lep=0, q1=1, q2=4, b_had=3, b1=4, b2=5), TRUTH])
+    members = np.repeat(truth[:1, None], 2, axis=0)
+    found = compare_with_truth(TTH, members, truth, collections=COLLECTIONS)
+    names = np.array([particle.name for particle in TTH.particles])
+    assert set(names[found.is_known[0]]) == {"w_lep", "top_lep"}
+    assert set(names[found.is_right[0, 0]]) == {"w_lep", "top_lep"}
+    assert found.is_known[1].all()
+    assert found.is_overlapping.tolist() == [True, False]
+
+
 def test_an_absent_assignment_is_never_right() -> None:
     is_right, is_known = right(np.full(len(TTH.leaves), -1))
     assert is_right == set()
@@ -81,10 +96,14 @@ def test_identical_tops_may_be_exchanged_and_the_better_way_counts() -> None:
     )  # fmt: skip
     assert tops.leaves == ("q1", "q2", "b1", "q3", "q4", "b2")
     truth = np.array([[0, 1, 2, 3, 4, 5]])
-    exchanged = compare_with_truth(tops, np.array([[[4, 3, 5, 0, 1, 2]]]), truth)
+    exchanged = compare_with_truth(
+        tops, np.array([[[4, 3, 5, 0, 1, 2]]]), truth, collections=["jets"] * 6
+    )
     assert exchanged.is_right.all()
     # The true second top stands first, and the other has a wrong b-jet.
-    half = compare_with_truth(tops, np.array([[[3, 4, 5, 0, 1, 6]]]), truth)
+    half = compare_with_truth(
+        tops, np.array([[[3, 4, 5, 0, 1, 6]]]), truth, collections=["jets"] * 6
+    )
     names = [particle.name for particle in tops.particles]
     assert {n for n, r in zip(names, half.is_right[0, 0], strict=True) if r} == {"w1", "t2", "w2"}
 
@@ -99,7 +118,7 @@ def test_exactly_one_of_the_assignments_of_a_full_event_is_right(
     truth = np.zeros((50, len(TTH.leaves)), dtype=np.int64)
     for column, leaf in enumerate(("b_lep", "q1", "q2", "b_had", "b1", "b2")):
         truth[:, TTH.leaves.index(leaf)] = jet_of[:, column]
-    compared = compare_with_truth(TTH, found.members(), truth)
+    compared = compare_with_truth(TTH, found.members(), truth, collections=found.collections)
     # The light candidates are the four leading of the others, and there are only four.
     assert (compared.is_right[..., -1].sum(axis=1) == 1).all()
     assert compared.is_known.all()

@@ -10,6 +10,7 @@ Reference:
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -20,19 +21,27 @@ from torch import Tensor
 __all__ = ["Neighbourhood", "arrange_neighbourhood", "nearest_neighbours", "padded_rows"]
 
 
+# Up to so many coordinates differences are squared and added; a matrix product is faster beyond.
+_FEW = 3
+# Makes equal distances different, also those of 0; both vanish beside the digits of float32.
+_TINY, _SHARE = 1e-30, 2.0**-40
+
+
 class Neighbourhood(NamedTuple):
     """Where the particles of each jet stand, and which of the places for neighbours are taken.
 
     Attributes:
         rows: Row of each particle of each jet, ``(n_events, n_max)``; 0 where there is none.
         is_real: True where there is a particle, ``(n_events, n_max)``.
-        slots: Places in ``(n_events, n_max, k)``, counted through, that hold a neighbour,
-            ``(n_edges,)``: a particle of a jet of n has the min(k, n - 1) nearest of the others.
+        places: Where each row stands in ``rows``, counted through, ``(n_rows,)``.
+        slots: Places in ``(n_rows, k)``, counted through, that hold a neighbour, ``(n_edges,)``:
+            a particle of a jet of n has the min(k, n - 1) nearest of the others.
         targets: Row of the particle whose neighbour that is, ``(n_edges,)``, never falling.
     """
 
     rows: Tensor
     is_real: Tensor
+    places: Tensor
     slots: Tensor
     targets: Tensor
 
@@ -76,23 +85,22 @@ def arrange_neighbourhood(
     """
     host_counts = np.diff(host_offsets)
     width = int(host_counts.max(initial=0)) if n_max is None else n_max
-    rows, is_real = padded_rows(offsets, width)
-    counts = offsets.diff()
     k = max(0, min(n_neighbours, width - 1))
     # Repeats on the device do not wait for it when the number of results is known.
     n_rows = int(host_offsets[-1] - host_offsets[0])
     n_edges = int((host_counts * np.clip(host_counts - 1, 0, k)).sum())
-    degree = (counts - 1).clamp(0, k)
-    degree = torch.repeat_interleave(degree, counts, output_size=n_rows)
-    targets = torch.repeat_interleave(
-        torch.arange(n_rows, device=offsets.device), degree, output_size=n_edges
-    )
-    rank = torch.arange(n_edges, device=offsets.device) - (degree.cumsum(0) - degree)[targets]
+    counts = offsets.diff()
+    row = torch.arange(n_rows, device=offsets.device)
     jet = torch.repeat_interleave(
         torch.arange(len(counts), device=offsets.device), counts, output_size=n_rows
     )
-    place = torch.arange(n_rows, device=offsets.device) + jet * width - offsets[jet]
-    return Neighbourhood(rows, is_real, place[targets] * k + rank, targets)
+    degree = (counts - 1).clamp(0, k)[jet]
+    targets = torch.repeat_interleave(row, degree, output_size=n_edges)
+    first_edge = degree.cumsum(0) - degree
+    rank = torch.arange(n_edges, device=offsets.device) - first_edge[targets]
+    rows, is_real = padded_rows(offsets, width)
+    places = row - offsets[jet] + jet * width
+    return Neighbourhood(rows, is_real, places, targets * k + rank, targets)
 
 
 def nearest_neighbours(
@@ -102,8 +110,8 @@ def nearest_neighbours(
 
     Only particles of the same jet are neighbours, none is its own, and of two at the same distance
     the earlier one is nearer (the harder one, where particles are ordered by pT). Distances are
-    Euclidean, computed as sums of squared differences: they depend on the two points alone, while
-    those from matrix products are rounded differently in another minibatch.
+    Euclidean and computed in float64, so that they do not depend on how a matrix product is cut in
+    another minibatch.
 
     Args:
         points: Coordinates of each particle.
@@ -114,15 +122,31 @@ def nearest_neighbours(
         points ``(n_rows, n_coordinates)`` → ``(2, n_edges)``: row of the neighbour, row of the
         particle.
     """
-    rows, is_real, slots, targets = neighbourhood
+    rows, is_real, places, slots, targets = neighbourhood
     width = rows.shape[1]
     with torch.no_grad():
-        # bf16 would not tell near particles apart.
-        padded = points.detach().float()[rows]
-        distances = torch.cdist(padded, padded, compute_mode="donot_use_mm_for_euclid_dist")
+        distances = _squared_distances(points.detach().double()[rows])
         itself = torch.eye(width, dtype=torch.bool, device=rows.device)
-        distances = distances.masked_fill(itself | ~is_real[:, None, :], torch.inf)
+        distances = distances.masked_fill_(itself | ~is_real[:, None, :], torch.inf)
+        distances = distances.flatten(0, 1)[places]
+        # `topk` does as it likes with equal values, so there must be none: later positions are
+        # farther by a share that is smaller than the digits of float32.
+        position = torch.arange(width, dtype=torch.float64, device=rows.device)
+        distances = (distances + _TINY).mul_(1.0 + _SHARE * position)
         k = max(0, min(n_neighbours, width - 1))
-        nearest = distances.sort(dim=2, stable=True).indices[:, :, :k]
-        neighbours = rows.gather(1, nearest.flatten(1)).flatten()
-        return torch.stack((neighbours[slots], targets))
+        nearest = distances.topk(k, dim=1, largest=False).indices
+        first = torch.arange(len(places), device=rows.device) - places % max(width, 1)
+        neighbours = (first[:, None] + nearest).flatten()[slots]
+        return torch.stack((neighbours, targets))
+
+
+def _squared_distances(padded: Tensor) -> Tensor:
+    """Return the squared distances ``(n, m, m)`` of points ``(n, m, n_coordinates)`` in float64."""
+    if padded.shape[2] <= _FEW:
+        # Towers lie on a grid, where equal distances must come out equal.
+        columns = padded.unbind(2)
+        squared = [(column[:, :, None] - column[:, None, :]).square_() for column in columns]
+        return reduce(torch.add, squared)
+    squares = padded.square().sum(2)
+    sums = squares[:, :, None] + squares[:, None, :]
+    return torch.baddbmm(sums, padded, padded.transpose(1, 2), alpha=-2.0).clamp_(min=0.0)

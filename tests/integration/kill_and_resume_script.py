@@ -56,6 +56,33 @@ CASES: dict[str, dict] = {
     "cosine": {"schedule": "cosine", "dropout": 0.3, "optimizer": "sgd", "clip_norm": 0.5},
     "early_stopping": {"patience": 1, "dropout": 0.3},
     "auxiliary_heads": {"heads": True, "dropout": 0.3},
+    "nesterov": {"optimizer": "sgd", "nesterov": True, "warm_up": 1.5, "dropout": 0.3},
+    "one_cycle": {"schedule": "one_cycle", "optimizer": "adamw", "dropout": 0.3},
+    "plateau": {"schedule": "plateau", "decay": 0.5, "learning_rate": 0.3, "dropout": 0.3},
+    "moving_average": {"ema": 0.97, "dropout": 0.3, "batch_norm": True},
+    "accumulate": {"accumulate": 3, "dropout": 0.3, "batch_norm": True, "sync_every": 7},
+    "bfloat16": {"autocast": "bfloat16", "dropout": 0.3},
+    "float16": {"autocast": "float16", "dropout": 0.3, "clip_norm": 0.5},
+    "compile": {"compile": True, "dropout": 0.3},
+    "stream": {"stream": 600, "dropout": 0.3, "sync_every": 4},
+    "heads_and_adversary": {"heads": True, "adversary": True, "ema": 0.9, "stream": 600},
+    "all_that_go_together": {
+        "accumulate": 2,
+        "autocast": "bfloat16",
+        "batch_norm": True,
+        "clip_norm": 1.0,
+        "dropout": 0.3,
+        "ema": 0.97,
+        "heads": True,
+        "nesterov": True,
+        "optimizer": "sgd",
+        "patience": 3,
+        "schedule": "cosine",
+        "stream": 600,
+        "sync_every": 5,
+        "warm_up": 0.7,
+        "weight_decay": 0.01,
+    },
 }
 HEADS = (
     AuxiliaryHead("label", "stack.0", schedule="cosine"),
@@ -179,7 +206,7 @@ def run_network(
 
 
 def summary(sha256: str, result: FitResult) -> str:
-    kept = [[entry["train_loss"], entry["validation_auc"]] for entry in result.history]
+    kept = [{k: v for k, v in entry.items() if k != "seconds"} for entry in result.history]
     return json.dumps({"sha256": sha256, "best": result.best_epoch, "history": kept})
 
 

@@ -59,10 +59,13 @@ def uninterrupted(folder: Path, case: str) -> str:
     return script.run(folder / "whole", case, resume=False)
 
 
-def test_sigkill_in_the_middle_of_an_epoch_loses_nothing_but_that_epoch(tmp_path: Path) -> None:
-    printed, status, _ = interrupted(tmp_path, "everything", signal.SIGKILL, MID_EPOCH)
+@pytest.mark.parametrize("case", ["everything", "all_that_go_together"])
+def test_sigkill_in_the_middle_of_an_epoch_loses_nothing_but_that_epoch(
+    tmp_path: Path, case: str
+) -> None:
+    printed, status, _ = interrupted(tmp_path, case, signal.SIGKILL, MID_EPOCH)
     assert status == -signal.SIGKILL
-    assert printed == uninterrupted(tmp_path, "everything")
+    assert printed == uninterrupted(tmp_path, case)
 
 
 def test_boosted_trees_killed_between_two_checkpoints_end_in_the_same_trees(

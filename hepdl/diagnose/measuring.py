@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from hepdl.diagnose.flow import Flow, InputColumn, LayerFlow, norm_of, with_updates
-from hepdl.diagnose.tracing import ELEMENTWISE, Call, Tracer
+from hepdl.diagnose.tracing import ELEMENTWISE, LEAKY, Call, Nonlinearity, Tracer
 from hepdl.events import Events
 from hepdl.kinematics import NODE_FEATURES
 from hepdl.losses import Loss
@@ -153,7 +153,7 @@ def _layer(
     values = torch.cat([call.output.detach().flatten().float() for call in whole])
     uses = [(use, call.unit_axis) for call in calls for use in call.nonlinearities]
     activation = uses[-1][0].name if uses else ""
-    flat = [(_is_flat(use.function, use.argument), axis) for use, axis in uses]
+    flat = [(_is_flat(use), axis) for use, axis in uses]
     largest = max(whole, key=lambda call: call.output.numel())
     rows = largest.output.detach().movedim(largest.unit_axis, -1)
     rows = rows.reshape(-1, rows.shape[-1]) if rows.ndim else rows.reshape(1, 1)
@@ -190,12 +190,15 @@ def _layer_name(names: Iterable[str]) -> str:
     return " + ".join(owners)
 
 
-def _is_flat(function: Callable[[Tensor], Tensor], argument: Tensor) -> Tensor:
+def _is_flat(use: Nonlinearity) -> Tensor:
     """Return where the slope of an activation function is next to nothing."""
+    argument = use.argument
+    if use.name in LEAKY:
+        return torch.zeros_like(argument, dtype=torch.bool)
     # Slopes run from 0 to about 1, a quarter for the sigmoid; the steepest is found around zero.
     around = torch.linspace(-4, 4, 801, device=argument.device, dtype=argument.dtype)
-    steepest = _slope(function, around).abs().max()
-    return _slope(function, argument).abs() < FLAT_SLOPE * steepest
+    steepest = _slope(use.function, around).abs().max()
+    return _slope(use.function, argument).abs() < FLAT_SLOPE * steepest
 
 
 def _slope(function: Callable[[Tensor], Tensor], argument: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["ELEMENTWISE", "Call", "Nonlinearity", "Tracer"]
+__all__ = ["ELEMENTWISE", "LEAKY", "Call", "Nonlinearity", "Tracer"]
 
 # Functions that multiply with a weight matrix, by the last part of their names.
 _PRODUCTS = frozenset(
@@ -49,6 +49,10 @@ ELEMENTWISE: Mapping[str, bool] = {
     "mish": False,
     "softplus": False,
 }
+
+
+# Their slope is nowhere next to nothing, however small it is made.
+LEAKY = frozenset({"leaky_relu", "prelu"})
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ VANISHED, VANISHING = 1e-4, 1e-2
 EXPLODED = 1e2
 # Logits of such a size are scores of 0 and 1 before anything is learnt: sigmoid(20) = 1 - 2e-9.
 LARGE_LOGIT = 20.0
-SATURATED = 0.5
+# Ten residual layers of tanh without norm come to a half and still learn.
+SATURATED = 0.6
 # Behind a layer that tells the events little apart, as in recursive networks at their start, a unit is
 # silent for all of them with probability 1/2: only a layer that is silent as a whole is dead.
 DEAD, SILENT = 0.95, 0.75
@@ -172,7 +173,9 @@ def _silence(flow: Flow, *, is_trained: bool) -> Iterator[Finding]:
             return
         rank = layer.effective_rank
         is_one = not is_trained and rank is not None and 0 < rank < ONE_DIRECTION
-        if is_one and layer.activation and layer.n_units > 1 and len(flow.inputs) > 1:
+        # A single unit that is left of a layer is another matter.
+        is_alive = layer.activation and not layer.dead
+        if is_one and is_alive and layer.n_units > 1 and len(flow.inputs) > 1:
             yield Finding(
                 "identical",
                 f"all {layer.n_units} units of {_place(number, layer)} give the same value up to a "
@@ -218,7 +221,7 @@ def _large_values(flow: Flow) -> Iterator[Finding]:
         yield Finding(
             "exploding",
             f"logits start at {_short(logits.mean)} ± {_short(logits.std)}, so that scores are 0 or 1 before "
-            "anything is learnt: use smaller weights in the last layer, or batch norm before it",
+            "anything is learnt: use smaller weights in the last layer, or a norm in the layers before it",
             layer=len(flow.layers),
         )
 

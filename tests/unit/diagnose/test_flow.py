@@ -120,6 +120,13 @@ def test_dead_units_are_counted(plain, gaussian_events: Callable[..., Events]) -
     assert flow.layers[0].dead == pytest.approx(0.3)
 
 
+def test_a_leaky_rectifier_never_dies(plain, gaussian_events: Callable[..., Events]) -> None:
+    network = plain(nn.Linear(2, 10), nn.LeakyReLU(), nn.Linear(10, 1))
+    nn.init.constant_(network.layers[0].bias, -100.0)
+    layer = measure(network, gaussian_events(100), LOSS).layers[0]
+    assert (layer.activation, layer.dead) == ("leaky_relu", 0.0)
+
+
 @pytest.mark.parametrize(
     ("module", "at", "saturated"),
     [

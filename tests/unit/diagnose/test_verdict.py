@@ -59,6 +59,7 @@ HEALTHY: dict[str, Callable[[], Any]] = {
     "mlp, ten layers, tanh": lambda: Mlp(FEATURES, DEEP, batch_norm=False, activation="tanh"),
     "mlp, ten layers, gelu": lambda: Mlp(FEATURES, DEEP, batch_norm=False, activation="gelu"),
     "mlp, residual, dropout": lambda: Mlp(FEATURES, DEEP, residual=True, dropout=0.2),
+    "mlp, leaky": lambda: Mlp(FEATURES, (4, 4), batch_norm=False, activation="leaky_relu"),
     "recnn": lambda: RecNN(),
     "recnn gated": lambda: RecNN(cell="gated"),
     "recnn with features": lambda: RecNN(features=FEATURES, root_children=True),
@@ -208,8 +209,8 @@ LOGITS = layer(activation="", saturated=None, dead=None, n_units=1, effective_ra
         ({"std": 0.9e-4}, "vanishing"),
         ({"std": 99.0}, None),
         ({"std": 101.0}, "exploding"),
-        ({"saturated": 0.5}, None),
-        ({"saturated": 0.51}, "saturated"),
+        ({"saturated": 0.6}, None),
+        ({"saturated": 0.61}, "saturated"),
         ({"dead": 0.75}, None),
         ({"dead": 0.96}, "dead"),
         ({"gradient_norm": 1.1e-5}, None),
@@ -242,6 +243,10 @@ def test_one_score_for_all_events_is_bad_after_training_only() -> None:
     assert judge(silent) == ()
     (finding,) = judge(silent, is_trained=True)
     assert "all 128 events get the same logit, -0.02" in finding.sentence
+
+
+def test_a_layer_with_one_unit_left_is_not_called_identical() -> None:
+    assert judge(flow(layer(n_units=4, effective_rank=1.0, dead=0.75), LOGITS)) == ()
 
 
 def test_a_trained_network_may_put_all_events_on_one_line() -> None:

@@ -45,6 +45,8 @@ CASES: dict[str, dict[str, Any]] = {
     "rest": {"n_events": 15 * MINIBATCH + 3},
     "penalty": {"penalty": True, "n_events": 15 * MINIBATCH + 3},
     "batch_norm": {"batch_norm": True},
+    # One event in the share of one rank.
+    "diverging": {"nan": True},
     "everything": {
         "dropout": 0.3,
         "batch_norm": True,
@@ -114,6 +116,8 @@ def run(case: str, ranks: Ranks, *, seed: int = 3, **control: Any) -> dict[str, 
     )
     heads = AuxiliaryHeads(HEADS) if settings.pop("heads", False) else None
     train = synthetic_events(settings.pop("n_events", N_EVENTS), 1)
+    if settings.pop("nan", False):
+        train.flat[5, 1] = torch.nan
     validation = synthetic_events(401, 2)
     if case not in SINGLE:
         # In double precision, agreement to rounding is agreement to twelve digits.

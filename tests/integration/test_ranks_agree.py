@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from hepdl.errors import ConfigError
+from hepdl.errors import ConfigError, DivergedError
 from hepdl.train.state.ranks import Ranks
 
 SCRIPT = Path(__file__).with_name("ranks_fit_script.py")
@@ -28,7 +28,7 @@ spec.loader.exec_module(script)
 
 Start = Callable[..., list[subprocess.Popen[str]]]
 # Without batch norm and dropout.
-EXACT = [case for case in script.CASES if case not in ("everything", "batch_norm")]
+EXACT = [case for case in script.CASES if case not in ("everything", "batch_norm", "diverging")]
 # In the second epoch: a checkpoint is there, and half an epoch is in progress.
 MID_EPOCH = script.STEPS_PER_EPOCH + script.STEPS_PER_EPOCH // 2
 
@@ -65,6 +65,20 @@ def test_the_cases_are_different_fits() -> None:
     """Else the agreement above would be that of one case with itself."""
     digests = {case: script.run(case, Ranks.alone())["sha256"] for case in EXACT}
     assert len(set(digests.values())) == len(EXACT)
+
+
+def test_a_value_that_is_not_finite_in_one_rank_s_share_stops_all_and_is_named(
+    start_ranks: Start,
+) -> None:
+    processes = start_ranks(SCRIPT, 2, "fit", "diverging")
+    messages = [process.communicate(timeout=100)[1] for process in processes]
+    assert [process.returncode for process in processes] == [4, 4], messages
+    assert messages[0] == messages[1]
+    assert "not finite: b = nan (event number 5)" in messages[0]
+    with pytest.raises(DivergedError, match=r"b = nan \(event number 5\)") as alone:
+        script.run("diverging", Ranks.alone())
+    step = re.compile(r"diverged in epoch 0, step \d+")
+    assert step.findall(str(alone.value)) == step.findall(messages[0])
 
 
 def interrupted(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hepdl.events import Events
 from hepdl.train.state.minibatches import Minibatch
+from hepdl.train.state.ranks import Ranks
 
 __all__ = ["Fault", "first_fault"]
 
@@ -39,20 +40,27 @@ class Fault:
 
 
 def first_fault(
-    network: nn.Module, minibatches: Sequence[Minibatch], step: Callable[[Minibatch], object]
+    network: nn.Module,
+    minibatches: Sequence[Minibatch],
+    step: Callable[[Minibatch], object],
+    *,
+    ranks: Ranks,
 ) -> Fault | None:
-    """Do the steps again and return the first fault; None if all is finite this time.
+    """Do the steps again and return the first fault; None if all is finite here this time.
 
     Args:
         network: In the state before the first of the steps.
         minibatches: Of the steps.
         step: Learns from one minibatch.
+        ranks: Who does each step together; all of them end with the one where any finds a fault.
     """
     with _watching(network) as found:
         for index, minibatch in enumerate(minibatches):
             step(minibatch)
             place = found[0] if found else _bad_gradient(network)
-            if place is not None:
+            if ranks.any(place is not None):
+                if place is None:
+                    return None
                 return Fault(index, place, _odd_features(minibatch.events))
     return None
 

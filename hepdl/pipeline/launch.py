@@ -30,7 +30,7 @@ from hepdl.pipeline.processes.desk import Desk
 from hepdl.pipeline.request import Request
 from hepdl.train import choose_device
 
-__all__ = ["launch"]
+__all__ = ["check_ranks", "judge", "launch"]
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def launch(request: Request) -> dict[str, Any]:
             while agent.is_alive():
                 agent.join(_SECONDS_BETWEEN_LOOKS)
                 signals.pass_on(desk.pids())
-        return _judge(desk.outcomes(), agent.deaths, agent.failure, n_ranks=request.n_ranks)
+        return judge(desk.outcomes(), agent.deaths, agent.failure, n_ranks=request.n_ranks)
 
 
 def check_ranks(analysis: Analysis, request: Request) -> None:
@@ -175,7 +175,7 @@ def _send(pid: int, number: signal.Signals) -> None:
         log.debug("process %d ended before %s could reach it", pid, number.name)
 
 
-def _judge(
+def judge(
     outcomes: Mapping[int, Mapping[str, Any]],
     deaths: Mapping[int, int],
     failure: Exception | None,

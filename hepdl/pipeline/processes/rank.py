@@ -24,7 +24,7 @@ from hepdl.pipeline.request import Request
 from hepdl.train import StopRequest
 from hepdl.train.state.ranks import Ranks
 
-__all__ = ["main"]
+__all__ = ["describe_error", "main"]
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -65,11 +65,11 @@ def _work(request: Request, stop: StopRequest) -> dict[str, Any]:
             found = {}
         ranks.leave()
     except BaseException as error:  # noqa: BLE001 the launcher raises it again, or words it
-        return _describe(error)
+        return describe_error(error)
     return {"kind": "done", **found}
 
 
-def _describe(error: BaseException) -> dict[str, Any]:
+def describe_error(error: BaseException) -> dict[str, Any]:
     """Put an error into words that the launcher can raise again."""
     values = {
         "kind": "failed",

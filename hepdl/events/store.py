@@ -70,8 +70,13 @@ def save(events: Events, folder: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def load(folder: Path) -> Events:
+def load(folder: Path, *, mapped: bool = False) -> Events:
     """Read what ``save`` wrote.
+
+    Args:
+        folder: Where.
+        mapped: Leave the values on disk until they are looked at; a change of a tensor then
+            takes memory, and changes no file.
 
     Raises:
         DataError: There are no events in the folder, or a file is missing or damaged.
@@ -91,7 +96,7 @@ def load(folder: Path) -> Events:
             f"{FORMAT_VERSION}; remove the folder and prepare the events again"
         )
         raise DataError(message)
-    arrays = {key: _read(folder, entry) for key, entry in manifest["arrays"].items()}
+    arrays = {key: _read(folder, entry, mapped=mapped) for key, entry in manifest["arrays"].items()}
     # Stores that were written before there were particles have no such entry.
     columns = manifest.get("particles")
     trees = {name: arrays[f"jet_trees/{name}"] for name in _TREES} if manifest["jet_trees"] else {}
@@ -132,7 +137,7 @@ def _arrays(events: Events) -> Iterator[tuple[str, Tensor]]:
         yield "particles/offsets", events.particles.offsets
 
 
-def _read(folder: Path, entry: Mapping[str, Any]) -> Tensor:
+def _read(folder: Path, entry: Mapping[str, Any], *, mapped: bool) -> Tensor:
     path = folder / entry["file"]
     if not path.is_file():
         message = f"{path} is missing; remove the folder and prepare the events again"
@@ -143,7 +148,8 @@ def _read(folder: Path, entry: Mapping[str, Any]) -> Tensor:
             "remove the folder and prepare the events again"
         )
         raise DataError(message)
-    return torch.from_numpy(np.load(path, allow_pickle=False))
+    # Copy on write, since torch has no tensors that only read.
+    return torch.from_numpy(np.load(path, allow_pickle=False, mmap_mode="c" if mapped else None))
 
 
 def _checksum(path: Path) -> str:

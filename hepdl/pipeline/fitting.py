@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -24,6 +24,7 @@ from hepdl.pipeline.folders import content_hash
 from hepdl.pipeline.looks import FILE_NAME, units_of
 from hepdl.pipeline.progress import progress
 from hepdl.pipeline.saved import SavedModel, save_model
+from hepdl.pipeline.streaming import stream_parts, with_nuisances
 from hepdl.pipeline.work import Work
 from hepdl.posthoc import Calibration
 from hepdl.train import (
@@ -34,6 +35,7 @@ from hepdl.train import (
     predict_scores,
     supervised,
 )
+from hepdl.train.state.sources import EventSource
 
 __all__ = ["FitTask", "build_model", "fit_task", "fit_tasks", "is_network", "parts_of"]
 
@@ -84,7 +86,7 @@ def fit_task(work: Work, dataset: Dataset, task: FitTask) -> None:
     config = work.analysis.config
     model = build_model(config, task)
     start = time.monotonic()
-    train, validation, scaling = parts_of(dataset, task, model)
+    train, validation, scaling = _training_parts(config, dataset, task, model)
     log.info(
         "%s: %d entries to train, %d to choose, prepared in %.1f s",
         task,
@@ -114,6 +116,36 @@ def fit_task(work: Work, dataset: Dataset, task: FitTask) -> None:
         result.fit_seconds,
         result.events_per_second,
     )
+
+
+def _training_parts(
+    config: AnalysisConfig, dataset: Dataset, task: FitTask, model: Network | Trees
+) -> tuple[Events | EventSource, Events, Scaling | None]:
+    """Return what the loop is given: all in memory, or the training part as it is read."""
+    nuisances = config.decorrelation_of(task.name).nuisances
+    stream = config.train_of(task.name).stream
+    if stream is not None and isinstance(model, nn.Module):
+        dataset = dataset.of_fold(task.fold)
+        return stream_parts(
+            dataset, model.inputs, stream=stream, seed=task.seed, nuisances=nuisances
+        )
+    train, validation, scaling = parts_of(dataset, task, model)
+    if not isinstance(model, nn.Module):
+        _name_constants(train, task)
+    return with_nuisances(train, nuisances), with_nuisances(validation, nuisances), scaling
+
+
+def _name_constants(train: Events, task: FitTask) -> None:
+    """Say which features tell boosted trees nothing; networks refuse them when they are scaled."""
+    for name, column in zip(train.feature_names, train.flat.T, strict=True):
+        if bool((column == column[0]).all()):
+            log.warning(
+                "%s: feature %r is %g in all %d training entries: no tree can use it",
+                task,
+                name,
+                float(column[0]),
+                len(train),
+            )
 
 
 def parts_of(
@@ -173,7 +205,11 @@ def _card(config: AnalysisConfig, task: FitTask, result: FitResult) -> dict[str,
 
 
 def _run_loop(
-    work: Work, task: FitTask, model: Network | Trees, train: Events, validation: Events
+    work: Work,
+    task: FitTask,
+    model: Network | Trees,
+    train: Events | EventSource,
+    validation: Events,
 ) -> tuple[FitResult, Diagnosis | None]:
     """Hand the fit to its loop: the trees' own, or the one that the configuration names.
 
@@ -202,7 +238,7 @@ def _run_loop(
         if not isinstance(model, nn.Module):
             grown = boosted.fit(
                 cast("Trees", model),
-                train,
+                cast("Events", train),
                 validation,
                 options=options,
                 observe=observe,
@@ -215,7 +251,6 @@ def _run_loop(
         loop = parts.part("loops", settings.loop, where=f"models.{task.name}.train.loop")
         if loop is not supervised.fit:
             log.info("%s: loop %s", task.name, settings.loop)
-        train, validation = _with_nuisances(train, penalty), _with_nuisances(validation, penalty)
         heads = build_auxiliary(config.models[task.name], seed=task.seed)
         diagnosis = None
         if work.ranks.is_first:
@@ -255,16 +290,6 @@ def _calibrate(
         validation.event_weight.cpu().numpy(),
     )
     return fitted
-
-
-def _with_nuisances(events: Events, penalty: DecorrelationConfig) -> Events:
-    """Take the nuisances that the configuration names, whatever their role in the schema."""
-    if not penalty.nuisances:
-        return events
-    columns = [events.observers[name].to(torch.float32) for name in penalty.nuisances]
-    return replace(
-        events, nuisance=torch.stack(columns, dim=1), nuisance_names=tuple(penalty.nuisances)
-    )
 
 
 def _build_penalty(penalty: DecorrelationConfig) -> Penalty | None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from hepdl.events.split import PARTS
 from hepdl.io import write_table
@@ -18,6 +17,7 @@ from hepdl.pipeline.dataset import Dataset, evaluation_weights
 from hepdl.pipeline.progress import progress
 from hepdl.pipeline.saved import load_card, load_saved
 from hepdl.pipeline.scoring import score_arranged
+from hepdl.pipeline.streaming import in_chunks
 from hepdl.pipeline.work import Work
 
 __all__ = ["ModelScores", "Scores", "read_scores", "score_models", "write_scores"]
@@ -79,10 +79,12 @@ def score_models(work: Work, dataset: Dataset) -> Scores:
 def _score(work: Work, dataset: Dataset, folder: Path, rows: npt.NDArray[np.int64]) -> Values:
     """Return the scores of some events by one saved model."""
     saved = load_saved(folder)
-    events = dataset.arranged(saved.inputs)
-    if len(rows) < len(events):
-        events = events.take(torch.from_numpy(rows))
-    return score_arranged(saved, events, device=work.device)
+    stream = work.analysis.config.train_of(saved.name).stream
+    found = [
+        score_arranged(saved, events, device=work.device)
+        for events in in_chunks(dataset, saved.inputs, rows, stream=stream)
+    ]
+    return np.concatenate(found) if found else np.zeros(0, dtype=np.float32)
 
 
 def write_scores(path: Path, dataset: Dataset, scores: Scores, config: AnalysisConfig) -> None:

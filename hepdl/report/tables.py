@@ -104,7 +104,7 @@ def _add_whole_sample(
         Column("seeds", names=("n_seeds",), is_number=True),
         lambda name: _count(len(models[name].get("seeds", {})) or None),
     )
-    for title, key in (("seeds' σ(AUC)", "seed_spread"), ("folds' σ(AUC)", "fold_spread")):
+    for title, key in (("spread of seeds", "seed_spread"), ("spread of folds", "fold_spread")):
         add(
             Column(title, names=(f"{key}_auc",), is_number=True),
             lambda name, key=key: _spread(models[name].get(key)),  # type: ignore[misc]

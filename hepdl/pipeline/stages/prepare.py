@@ -18,6 +18,7 @@ from hepdl.pipeline.folders import RunFolder, content_hash, write_json
 from hepdl.pipeline.load import Analysis
 from hepdl.pipeline.progress import progress
 from hepdl.pipeline.stages.simulate import simulated_folder
+from hepdl.pipeline.streaming import is_streamed
 from hepdl.pipeline.work import Outcome, Work
 
 __all__ = ["check_sources", "load_dataset", "load_notes", "prepare", "read_dataset", "source_files"]
@@ -104,7 +105,7 @@ def prepare(work: Work) -> Outcome:
         "data_fingerprint": key,
         "sources": [source.__dict__ for source in sources],
     }
-    events = load(folder)
+    events = load(folder, mapped=is_streamed(work.analysis.config))
     dataset = build_dataset(events, work.analysis.config, schema)
     work.cache["dataset"] = dataset
     log.info("prepared %d entries: %s", len(dataset), _in_words(dataset))
@@ -122,7 +123,8 @@ def load_dataset(work: Work) -> Dataset:
 
 def read_dataset(folder: RunFolder, analysis: Analysis) -> Dataset:
     """Read the prepared events of a run, and split and weight them."""
-    return build_dataset(load(_prepared_folder(folder)), analysis.config, analysis.schema)
+    events = load(_prepared_folder(folder), mapped=is_streamed(analysis.config))
+    return build_dataset(events, analysis.config, analysis.schema)
 
 
 def load_notes(work: Work) -> dict[str, Any]:

@@ -224,19 +224,28 @@ def build_dataset(events: Events, config: AnalysisConfig, schema: Schema) -> Dat
         in_validation(*_identity(events, config), fraction=config.split.validation_fraction),
         weigher,
     )
-    for fold in range(folds.n):
-        where = f"fold {fold} of {folds.n} (event_number % {folds.n} = {fold}): the"
-        _check_parts(events, folds.part(fold), wanted.negative, where=where)
+    # What is wrong with the events of a fold is found before it is missed in the others.
+    for parts in (("test",), ("train", "validation")):
+        for fold in range(folds.n):
+            where = f"fold {fold} of {folds.n} (event_number % {folds.n} = {fold}): the"
+            _check_parts(events, folds.part(fold), wanted.negative, where=where, parts=parts)
     everything = np.full(len(events), PARTS.index("test"), dtype=np.int8)
     return Dataset(events, everything, np.full(len(events), np.nan), folds)
 
 
-def _check_parts(events: Events, part: npt.NDArray[np.int8], policy: str, *, where: str) -> None:
-    for code, name in enumerate(PARTS):
+def _check_parts(
+    events: Events,
+    part: npt.NDArray[np.int8],
+    policy: str,
+    *,
+    where: str,
+    parts: tuple[str, ...] = PARTS,
+) -> None:
+    for name in parts:
         # The test part is evaluated with the physical weight, whatever its sign.
         check_part(
             events,
-            part == code,
+            part == PARTS.index(name),
             "keep" if name == "test" else policy,
             where=f"{where} {name} part",
         )

@@ -12,6 +12,15 @@ from hepdl.layers.neighbours import (
     padded_rows,
 )
 
+
+@pytest.fixture(params=["numba", "torch"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways to search: the one of the CPU, and the one of every other device."""
+    if request.param == "torch":
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    return str(request.param)
+
+
 COUNTS = [5, 1, 0, 12, 3, 2, 40]
 
 

@@ -97,7 +97,12 @@ def test_particles_in_another_order_change_nothing(lite: ParticleNet, toy_jets: 
     torch.testing.assert_close(lite(*lite.prepare(other)), before, rtol=1e-4, atol=1e-5)
 
 
-def test_more_padding_changes_no_bit(lite: ParticleNet, toy_jets: Make) -> None:
+@pytest.mark.parametrize("captured", [False, True])
+def test_more_padding_changes_no_bit(
+    lite: ParticleNet, toy_jets: Make, captured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Neighbours are searched for in another way where the network is taken out of Python.
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: captured)
     events = prepared(lite, toy_jets(9))
     assert lite.inputs.particles is not None
     particles = particle_columns(events, lite.inputs.particles)
@@ -111,6 +116,14 @@ def test_more_padding_changes_no_bit(lite: ParticleNet, toy_jets: Make) -> None:
         one = lite(values, jet, flat, *layout)
         torch.manual_seed(1)
         assert torch.equal(lite(values, jet, flat, *wider), one)
+
+
+def test_an_exported_network_gives_the_same_logits(lite: ParticleNet, toy_jets: Make) -> None:
+    events = prepared(lite, toy_jets(9))
+    tensors = lite.prepare(events)
+    exported = torch.export.export(lite, tensors).module()
+    # Distances in float64 there; the same neighbours.
+    torch.testing.assert_close(exported(*tensors), lite(*tensors), rtol=1e-5, atol=1e-6)
 
 
 def test_training_works_where_no_jet_has_two_particles(toy_jets: Make) -> None:

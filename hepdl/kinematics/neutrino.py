@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hepdl.errors import ConfigError, unknown_name
+from hepdl.errors import ConfigError, DataError, unknown_name
 
 __all__ = ["W_MASS", "Neutrinos", "neutrinos_of"]
 
@@ -77,6 +77,7 @@ def neutrinos_of(
 
     Raises:
         ConfigError: There is no such ``complex_case``.
+        DataError: An event has no lepton, or a missing momentum that is not a number.
     """
     if complex_case not in _COMPLEX_CASES:
         message = unknown_name("case", complex_case, _COMPLEX_CASES, where="complex_case")
@@ -84,6 +85,7 @@ def neutrinos_of(
     px, py, pz, energy = np.moveaxis(np.asarray(lepton, dtype=np.float64), -1, 0)
     x, y = np.cos(met_phi), np.sin(met_phi)
     size = np.asarray(met, dtype=np.float64)
+    _refuse_unusable(np.hypot(px, py), np.asarray(met), np.asarray(met_phi))
     mt2 = (energy - pz) * (energy + pz)
     along = x * px + y * py
     half = 0.5 * (w_mass**2 - np.maximum(mt2 - px**2 - py**2, 0.0))
@@ -103,3 +105,17 @@ def neutrinos_of(
     total = np.hypot(size[:, None], neutrino_pz)
     p4 = np.concatenate([transverse, neutrino_pz[..., None], total[..., None]], axis=-1)
     return Neutrinos(p4=p4, is_real=is_real)
+
+
+def _refuse_unusable(pt: Array, met: Array, met_phi: Array) -> None:
+    """Raise if an event has no lepton or no missing momentum."""
+    good = (pt > 0.0) & np.isfinite(pt) & (met >= 0.0) & np.isfinite(met) & np.isfinite(met_phi)
+    if good.all():
+        return
+    event = int(np.argmin(good))
+    message = (
+        f"event {event}: lepton pT {pt[event]:g} GeV, missing momentum {met[event]:g} GeV at azimuth "
+        f"{met_phi[event]:g}, and {int((~good).sum())} of {len(good)} events like this; the lepton "
+        "needs transverse momentum and all must be finite: select events with one lepton"
+    )
+    raise DataError(message)

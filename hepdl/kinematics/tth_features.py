@@ -109,10 +109,10 @@ def tth_features(
         ``(n_events, 4)`` → each ``(n_events,)``; masses and momenta in GeV.
 
     Raises:
-        DataError: An event has fewer than five jets, or jets that are not ordered.
+        DataError: An event has no lepton, fewer than five jets, or jets that are not ordered.
     """
     pt = np.where(mask, fourvectors.pt(jets), 0.0)
-    _refuse_unusable(pt, mask)
+    _refuse_unusable(pt, mask, fourvectors.pt(lepton))
     everything = np.concatenate([jets, lepton[:, None]], axis=1)
     is_object = np.concatenate([mask, np.ones((len(jets), 1), dtype=bool)], axis=1)
     is_b = highest_tags(b_tag, pt, mask)
@@ -174,8 +174,16 @@ def _ranked(prefix: str, values: Array, *, n: int = 6) -> dict[str, Array]:
     return {f"{prefix}{rank + 1}": padded[:, rank] for rank in range(n)}
 
 
-def _refuse_unusable(pt: Array, mask: Mask) -> None:
-    """Raise if an event has too few jets, or jets in another order."""
+def _refuse_unusable(pt: Array, mask: Mask, lepton_pt: Array) -> None:
+    """Raise if an event has no lepton, too few jets, or jets in another order."""
+    is_lepton = (lepton_pt > 0.0) & np.isfinite(lepton_pt)
+    if not is_lepton.all():
+        event = int(np.argmin(is_lepton))
+        message = (
+            f"event {event}: lepton pT is {lepton_pt[event]:g} GeV, and {int((~is_lepton).sum())} of "
+            f"{len(mask)} events have no lepton; select events with one"
+        )
+        raise DataError(message)
     count = mask.sum(axis=1)
     if (count < _FEWEST_JETS).any():
         event = int(np.argmax(count < _FEWEST_JETS))

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from hepdl.errors import ConfigError
+from hepdl.errors import ConfigError, DataError
 from hepdl.kinematics import from_pt_eta_phi, mass
 from hepdl.kinematics.neutrino import W_MASS, neutrinos_of
 
@@ -119,3 +119,16 @@ def test_a_muon_across_and_a_neutrino_opposite_have_the_closed_form() -> None:
 def test_an_unknown_case_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match="did you mean 'real_part'"):
         neutrinos_of(*leptons(1, 0), complex_case="realpart")
+
+
+def test_an_event_without_lepton_or_missing_momentum_is_named() -> None:
+    lepton, met, met_phi = leptons(5, 7)
+    lepton[3] = 0.0
+    with pytest.raises(DataError, match=r"event 3: lepton pT 0 GeV, .* and 1 of 5 events"):
+        neutrinos_of(lepton, met, met_phi)
+    lepton, met, met_phi = leptons(5, 7)
+    met[1:3] = np.nan
+    with pytest.raises(
+        DataError, match=r"event 1: .* missing momentum nan GeV .* and 2 of 5 events"
+    ):
+        neutrinos_of(lepton, met, met_phi)

@@ -177,3 +177,7 @@ def test_events_that_cannot_be_described_are_named() -> None:
     jets[4, :2] = jets[4, 1::-1].copy()
     with pytest.raises(DataError, match=r"event 4: jets of .* are not ordered by falling pT"):
         tth_features(jets, b_tag, mask, lepton)
+    jets, b_tag, mask, lepton = random_events(10, seed=14)
+    lepton[6] = 0.0
+    with pytest.raises(DataError, match=r"event 6: lepton pT is 0 GeV, and 1 of 10 events"):
+        tth_features(jets, b_tag, mask, lepton)

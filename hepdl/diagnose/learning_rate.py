@@ -95,6 +95,8 @@ def find_learning_rate(
 ) -> RateScan:
     """Train copies of the network for some steps, one at each learning rate.
 
+    Auxiliary heads and decorrelation penalties take no part, nor do schedule and warm-up.
+
     Args:
         model: The network; also a ``torch.nn.Module``. It stays as it is.
         train: Training part, scaled.

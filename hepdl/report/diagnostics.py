@@ -161,8 +161,17 @@ def draw_learning_rates(scans: Mapping[str, RateScan], *, note: str = "") -> Fig
         axes.set_xlabel("Learning rate")
         axes.set_ylabel("Loss")
         legend(axes, "upper left")
+        _whiten(axes)
         note_above(axes, name, note if place == 0 else "")
     return figure
+
+
+def _whiten(axes: Axes) -> None:
+    """Let the legend stand on white: the line of the suggested rate may run behind it."""
+    found = axes.get_legend()
+    if found is not None:
+        found.set_frame_on(True)
+        found.get_frame().set(facecolor="white", edgecolor="none", alpha=0.9)
 
 
 def flow_table(flow: Flow, *, caption: str = "") -> Table:

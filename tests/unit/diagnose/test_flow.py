@@ -222,6 +222,14 @@ def test_auxiliary_losses_join_the_gradient(plain, gaussian_events: Callable[...
     assert joined.layers[1].gradient_norm == alone.layers[1].gradient_norm
 
 
+def test_a_compiled_network_is_measured_without_its_compiler(
+    plain, gaussian_events: Callable[..., Events]
+) -> None:
+    network, events = plain(nn.Linear(2, 6), nn.Tanh(), nn.Linear(6, 1)), gaussian_events(64)
+    # Nothing is compiled before the first call, and there is none.
+    assert measure(torch.compile(network), events, LOSS) == measure(network, events, LOSS)
+
+
 def test_synchronised_batch_norm_does_not_wait_for_others(
     plain, gaussian_events: Callable[..., Events]
 ) -> None:

@@ -105,7 +105,9 @@ def in_double_precision(events: Events) -> Events:
     return replace(events, flat=events.flat.double(), event_weight=events.event_weight.double())
 
 
-def run(case: str, ranks: Ranks, *, seed: int = 3, **control: Any) -> dict[str, Any]:
+def run(
+    case: str, ranks: Ranks, *, seed: int = 3, device: str = "cpu", **control: Any
+) -> dict[str, Any]:
     settings = dict(CASES[case])
     torch.manual_seed(seed)
     network = TinyNetwork(
@@ -124,7 +126,7 @@ def run(case: str, ranks: Ranks, *, seed: int = 3, **control: Any) -> dict[str, 
         network.double()
         train, validation = in_double_precision(train), in_double_precision(validation)
     result = fit(
-        network,
+        network.to(ranks.device(torch.device(device))),
         train,
         validation,
         options=TrainOptions(
@@ -137,7 +139,7 @@ def run(case: str, ranks: Ranks, *, seed: int = 3, **control: Any) -> dict[str, 
         observe=lambda values, epoch: None,
         **control,
     )
-    state = network.state_dict().values()
+    state = network.cpu().state_dict().values()
     digest = hashlib.sha256(b"".join(v.numpy().tobytes() for v in state)).hexdigest()
     history = [{k: v for k, v in e.items() if k != "seconds"} for e in result.history]
     return {
@@ -176,11 +178,12 @@ def stop(case: str, folder: Path, pause_at: int | None, ranks: Ranks) -> dict[st
 
 def main(arguments: list[str]) -> None:
     ranks = Ranks.from_environment()
-    if arguments[0] == "fit":
+    if arguments[0] in ("fit", "fit-cuda"):
+        device = "cuda" if arguments[0] == "fit-cuda" else "cpu"
         found = {}
         for argument in arguments[1:]:
             case, _, seed = argument.partition(":")
-            found[argument] = run(case, ranks, seed=int(seed or 3))
+            found[argument] = run(case, ranks, seed=int(seed or 3), device=device)
         same = ranks.gather([found[case]["sha256"] for case in found])
         assert all(other == same[0] for other in same), "the ranks disagree"
         printed: Any = {case: summary(found[case]) for case in found}

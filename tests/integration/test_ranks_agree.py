@@ -33,8 +33,8 @@ EXACT = [case for case in script.CASES if case not in ("everything", "batch_norm
 MID_EPOCH = script.STEPS_PER_EPOCH + script.STEPS_PER_EPOCH // 2
 
 
-def fitted(start_ranks: Start, size: int, *cases: str) -> dict[str, Any]:
-    processes = start_ranks(SCRIPT, size, "fit", *cases)
+def fitted(start_ranks: Start, size: int, *cases: str, how: str = "fit") -> dict[str, Any]:
+    processes = start_ranks(SCRIPT, size, how, *cases)
     outputs = [process.communicate(timeout=200) for process in processes]
     assert [process.returncode for process in processes] == [0] * size, outputs
     found: dict[str, Any] = json.loads(outputs[0][0])
@@ -170,3 +170,16 @@ def test_batch_norm_over_ranks_agrees_within_the_spread_between_seeds(start_rank
     error = np.sqrt((one.var(ddof=1) + two.var(ddof=1)) / len(seeds))
     # Student's t with ten degrees of freedom: 5 corresponds to a chance of 5e-4.
     assert abs(one.mean() - two.mean()) < 5 * error
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="each rank needs a GPU of its own")
+@pytest.mark.parametrize("case", ["plain", "rest", "penalty", "batch_norm"])
+def test_two_gpus_end_in_the_network_of_one_batch_norm_included(
+    start_ranks: Start, case: str
+) -> None:
+    found = fitted(start_ranks, 2, case, how="fit-cuda")[case]
+    alone = script.summary(script.run(case, Ranks.alone(), device="cuda"))
+    # As on the CPU; batch norm's moments are combined in single precision.
+    tolerance = 5e-6 if case in (*script.SINGLE, "batch_norm") else 5e-15
+    np.testing.assert_allclose(found["parameters"], alone["parameters"], rtol=0, atol=tolerance)

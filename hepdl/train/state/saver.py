@@ -60,11 +60,13 @@ class Saver:
             if self._ranks.is_first:
                 self._folder.clear()
             return
-        stored = self._folder.load()
+        stored = self._folder.load() if self._ranks.is_first else None
+        if stored is not None:
+            refuse_difference(stored["identity"], identity, where=str(self._folder.file))
+        stored = self._ranks.broadcast(stored)
         if stored is None:
             log.info("no checkpoint in %s: the fit starts afresh", self._folder.path)
             return
-        refuse_difference(stored["identity"], identity, where=str(self._folder.file))
         self._state.load_dict(stored["state"], stored["random"][self._ranks.rank])
         progress = self._state.progress
         log.info("resumed at epoch %d, step %d", progress.epoch, progress.step)

@@ -134,6 +134,9 @@ def test_momentum_shares_and_only_they_stay_unscaled(toy_jets: Make) -> None:
     values, jet, _ = model.prepare(scaled)
     total = torch.zeros(40).index_add(0, jet, values[:, -1])
     torch.testing.assert_close(total, torch.ones(40))
+    rows = toy_jets(40).collections["constituents"]
+    first_jet = rows.values[: int(rows.offsets[1]), 0].sort(descending=True).values
+    torch.testing.assert_close(values[jet == 0, -1], first_jet / first_jet.sum())
 
 
 def test_the_first_logits_are_of_order_one(toy_jets: Make) -> None:

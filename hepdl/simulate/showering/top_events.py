@@ -70,11 +70,6 @@ class Particles:
         return len(self.event_weight)
 
     @property
-    def pt(self) -> Floats:
-        """Transverse momentum [GeV]."""
-        return np.asarray(np.hypot(self.p4[:, 0], self.p4[:, 1]))
-
-    @property
     def is_visible(self) -> Bools:
         """Which particles of the final state are no neutrinos."""
         return (self.status > 0) & ~np.isin(np.abs(self.identity), NEUTRINOS)
@@ -91,7 +86,8 @@ def make_top_pythia(options: TopOptions, *, seed: int) -> Any:
     Raises:
         ConfigError: Pythia cannot simulate what the options ask for.
     """
-    pythia = start_pythia(_HARD_PROCESS[options.process], options, seed=seed)
+    settings = (*_HARD_PROCESS[options.process], *_w_decays(positive_lepton=True))
+    pythia = start_pythia(settings, options, seed=seed)
     if pythia is None:
         message = (
             f"Pythia cannot simulate process {options.process!r} at beam_energy = "
@@ -107,16 +103,11 @@ def collide_tops(pythia: Any, n_events: int, *, positive_lepton: bool) -> Partic
     Args:
         pythia: From ``make_top_pythia``.
         n_events: Collisions wanted; those that Pythia fails to complete are left out.
-        positive_lepton: Whether the W+ gives the lepton. The cross-section that Pythia computes
-            is that of one charge.
+        positive_lepton: Whether the W+ gives the lepton.
     """
-    leptonic, hadronic = ("Pos", "Neg") if positive_lepton else ("Neg", "Pos")
-    # Decay modes are looked up at each decay, so they may change between two events.
-    for setting in (
-        "24:onMode = off",
-        f"24:on{leptonic}IfAny = 11 13",
-        f"24:on{hadronic}IfAny = 1 2 3 4 5",
-    ):
+    # Decay modes are looked up at each decay, so they may change between two events. The
+    # cross-section that Pythia computes stays that of one charge.
+    for setting in _w_decays(positive_lepton=positive_lepton):
         pythia.readString(setting)
     record = pythia.nextBatch(n_events)
     particles = record.prt
@@ -130,6 +121,16 @@ def collide_tops(pythia: Any, n_events: int, *, positive_lepton: bool) -> Partic
         mother=first + flat_values(particles.mother1).astype(np.int64),
         p4=np.stack(columns, axis=1).astype(np.float64),
         event_weight=np.asarray(ak.to_numpy(record.info.weights[:, 0]), dtype=np.float64),
+    )
+
+
+def _w_decays(*, positive_lepton: bool) -> tuple[str, ...]:
+    """Return the settings that let one W boson decay to e or mu, the other to quarks."""
+    leptonic, hadronic = ("Pos", "Neg") if positive_lepton else ("Neg", "Pos")
+    return (
+        "24:onMode = off",
+        f"24:on{leptonic}IfAny = 11 13",
+        f"24:on{hadronic}IfAny = 1 2 3 4 5",
     )
 
 

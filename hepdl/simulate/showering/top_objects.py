@@ -33,6 +33,8 @@ VISIBLE_ETA_MAX = 4.9
 LEPTON_ETA_MAX = 2.5
 # Of the lepton whose event is worth clustering, as a fraction of the cut: 10 resolutions.
 LEPTON_PT_MARGIN = 0.8
+# A D meson is 411.
+LIGHTEST_HEAVY_HADRON = 400
 # Where pT is 0, and where a jet is only padding: away from everything.
 FAR = 99.0
 
@@ -88,7 +90,7 @@ def _leptons(
     identity = np.where(exists, particles.identity[rows], 0)
     found = are_found(identity, random) & exists
     eta, phi = particles.directions(rows)
-    pt = particles.pt[rows]
+    pt = np.hypot(*particles.p4[rows, :2].T)
     found &= (pt > pt_min) & (np.abs(eta) < LEPTON_ETA_MAX)
     lepton = np.where(found[:, None], np.stack([pt, eta, phi], axis=1), 0.0)
     return lepton, np.where(found, identity, 0)
@@ -116,10 +118,13 @@ def _jets(particles: Particles, visible: npt.NDArray[np.bool_]) -> Floats:
 def _hadrons(particles: Particles) -> dict[int, tuple[Floats, Floats]]:
     """Return eta and phi of the last hadrons with each heavy quark, NaN for padding."""
     hadrons = {}
-    hard = particles.pt > HADRON_PT
+    # One particle in twenty; the numbers of hadrons with heavy quarks begin here.
+    heavy = np.flatnonzero(np.abs(particles.identity) > LIGHTEST_HEAVY_HADRON)
     for quark in (CHARM, BOTTOM):
-        last = are_last_hadrons(contains_quark(particles.identity, quark), particles.mother)
-        rows = np.flatnonzero(last & hard)
+        has_quark = np.zeros(len(particles.identity), dtype=bool)
+        has_quark[heavy] = contains_quark(particles.identity[heavy], quark)
+        rows = np.flatnonzero(are_last_hadrons(has_quark, particles.mother))
+        rows = rows[np.hypot(*particles.p4[rows, :2].T) > HADRON_PT]
         event = particles.event[rows]
         eta, phi = (
             pad_rows(values, event, particles.n_events, fill=np.nan)

@@ -46,11 +46,16 @@ from hepdl.kinematics.particles import (
     particle_features,
 )
 from hepdl.kinematics.preprocessing import standardise, subjets
-from hepdl.kinematics.truth_assignments import Correctness, compare_with_truth
+from hepdl.kinematics.truth_assignments import (
+    Correctness,
+    compare_with_truth,
+    places_of_partons,
+)
 from hepdl.kinematics.tth_assignments import (
     CLASSIFICATION_FEATURES,
     RECONSTRUCTION_FEATURES,
     TTH_DECAY,
+    TTH_PARTONS,
     tth_assignment_features,
     tth_candidates,
 )
@@ -67,6 +72,7 @@ __all__ = [
     "TOPOLOGIES",
     "TTH_DECAY",
     "TTH_FEATURES",
+    "TTH_PARTONS",
     "W_MASS",
     "Assignments",
     "Candidates",
@@ -109,6 +115,7 @@ __all__ = [
     "pairs_of",
     "particle_features",
     "phi",
+    "places_of_partons",
     "pt",
     "rapidity",
     "scalar_pt_sum",

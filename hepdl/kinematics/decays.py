@@ -5,7 +5,7 @@ In YAML, for top pairs with a Higgs boson (``TTH_DECAY`` of ``hepdl.kinematics.t
     particles:
       top_lep: {daughters: [w_lep, b_lep], mass: 172.5, resolution: 24}
       w_lep: [lepton, neutrino]               # short for {daughters: […]}
-      higgs: {daughters: [b1, b2], mass: 112, resolution: 18}
+      higgs: {daughters: [b1, b2], mass: 111, resolution: 18}
       …
     leaves: {b1: b_jet, b2: b_jet, b_lep: b_jet, q1: light_jet, lepton: lepton, …}
 

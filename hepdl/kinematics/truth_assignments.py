@@ -12,7 +12,7 @@ Reference:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from hepdl.kinematics.decays import Decay
 
-__all__ = ["Correctness", "compare_with_truth"]
+__all__ = ["Correctness", "compare_with_truth", "places_of_partons"]
 
 IntArray = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -43,6 +43,29 @@ class Correctness:
     is_right: Mask
     is_known: Mask
     is_overlapping: Mask
+
+
+def places_of_partons(
+    decay: Decay, parton: IntArray, mask: Mask, *, codes: Mapping[str, int]
+) -> IntArray:
+    """Return the place of the object that is matched to each leaf.
+
+    Args:
+        decay: The decay.
+        parton: Code of the parton that each object is matched to.
+        mask: True for real objects.
+        codes: Code of each leaf that has one.
+
+    Shapes:
+        parton, mask ``(n_events, n_members)`` → ``(n_events, n_leaves)``; -1 for leaves without
+        code and for those that no object, or more than one, is matched to.
+    """
+    found = np.full((len(parton), len(decay.leaves)), -1, dtype=np.int64)
+    for column, leaf in enumerate(decay.leaves):
+        if leaf in codes and parton.shape[1] > 0:
+            is_it = mask & (parton == codes[leaf])
+            found[:, column] = np.where(is_it.sum(axis=1) == 1, np.argmax(is_it, axis=1), -1)
+    return found
 
 
 def compare_with_truth(

@@ -42,6 +42,7 @@ __all__ = [
     "CLASSIFICATION_FEATURES",
     "RECONSTRUCTION_FEATURES",
     "TTH_DECAY",
+    "TTH_PARTONS",
     "tth_assignment_features",
     "tth_candidates",
 ]
@@ -51,9 +52,9 @@ IntArray = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 # Where the masses of truth-matched candidates lie and how wide: median and half of the central 68 %
-# of 2887 simulated events (Pythia 8 without multi-parton interactions, jets of R = 0.4 above 25 GeV,
-# smeared). Below the pole masses, since jets lose radiation and neutrinos of b-hadrons; the leptonic
-# top with the better of the two neutrinos. Set them in YAML for another detector.
+# of 5000 events of the generator `pythia_tth` with its default options, rounded. They lie below the
+# pole masses, since jets lose radiation and the neutrinos of b-hadrons; the leptonic top is made with
+# the better of the two neutrinos. Set them in YAML for another detector.
 TTH_DECAY: dict[str, Any] = {
     "particles": {
         "tth": ["tt", "higgs"],
@@ -62,7 +63,7 @@ TTH_DECAY: dict[str, Any] = {
         "w_lep": ["lepton", "neutrino"],
         "top_had": {"daughters": ["w_had", "b_had"], "mass": 164.0, "resolution": 21.0},
         "w_had": {"daughters": ["q1", "q2"], "mass": 78.0, "resolution": 13.0},
-        "higgs": {"daughters": ["b1", "b2"], "mass": 112.0, "resolution": 18.0},
+        "higgs": {"daughters": ["b1", "b2"], "mass": 111.0, "resolution": 18.0},
     },
     "leaves": {
         "lepton": "lepton",
@@ -75,6 +76,9 @@ TTH_DECAY: dict[str, Any] = {
         "b2": "b_jet",
     },
 }
+
+# The numbers by which the generator `pythia_tth` marks matched jets.
+TTH_PARTONS = {"b_lep": 1, "b_had": 2, "q1": 3, "q2": 4, "b1": 5, "b2": 6}
 
 _TAGS = (
     "b_tag_b_had",

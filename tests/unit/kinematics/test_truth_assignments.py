@@ -9,8 +9,8 @@ import numpy as np
 
 from hepdl.kinematics.assignments import assign
 from hepdl.kinematics.decays import Decay
-from hepdl.kinematics.truth_assignments import compare_with_truth
-from hepdl.kinematics.tth_assignments import TTH_DECAY, tth_candidates
+from hepdl.kinematics.truth_assignments import compare_with_truth, places_of_partons
+from hepdl.kinematics.tth_assignments import TTH_DECAY, TTH_PARTONS, tth_candidates
 
 TTH = Decay.from_mapping(TTH_DECAY)
 COLLECTIONS = tuple(leaf if leaf in ("lepton", "neutrino") else "jets" for leaf in TTH.leaves)
@@ -122,3 +122,15 @@ def test_exactly_one_of_the_assignments_of_a_full_event_is_right(
     # The light candidates are the four leading of the others, and there are only four.
     assert (compared.is_right[..., -1].sum(axis=1) == 1).all()
     assert compared.is_known.all()
+
+
+def test_partons_that_jets_are_marked_with_become_places() -> None:
+    marks = np.array([[5, 0, 1, 2, 3, 4, 6], [1, 1, 2, 0, 0, 0, 5]])
+    mask = np.ones(marks.shape, dtype=bool)
+    mask[1, 6] = False
+    found = places_of_partons(TTH, marks, mask, codes=TTH_PARTONS)
+    expected = places(lepton=-1, neutrino=-1, b_lep=2, b_had=3, q1=4, q2=5, b1=0, b2=6)
+    assert np.array_equal(found[0], expected)
+    # Two jets that claim one parton are no match, and padding is none either.
+    only = places(**dict.fromkeys(TTH.leaves, -1) | {"b_had": 2})
+    assert np.array_equal(found[1], only)

@@ -92,6 +92,14 @@ def _summary(work: Work, metrics: Mapping[str, Any]) -> tuple[str, ...]:
             f"The spectra of {' and '.join(flatten)} are made the same in both classes by weights: "
             "they only reflect how the samples were made."
         )
+    calibrated = {
+        name: config.calibration_of(name).method
+        for name in config.models
+        if config.calibration_of(name).method != "none"
+    }
+    if calibrated:
+        how = ", ".join(f"{name} ({method})" for name, method in calibrated.items())
+        lines.append(f"Scores made probabilities on the validation part: {how}.")
     return (*lines, *headline(metrics))
 
 

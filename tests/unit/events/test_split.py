@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from hepdl.errors import ConfigError, DataError
-from hepdl.events.split import PARTS, hash_uniform, split_by_hash, split_by_value
+from hepdl.events.split import (
+    PARTS,
+    fold_of,
+    hash_uniform,
+    in_validation,
+    split_by_hash,
+    split_by_value,
+)
 
 FRACTIONS = {"train": 0.5, "validation": 0.1, "test": 0.4}
 N = 100_000
@@ -157,3 +164,34 @@ def test_values_of_no_part_are_named() -> None:
 def test_a_value_of_two_parts_is_refused() -> None:
     with pytest.raises(ConfigError, match="each value belongs to one of them"):
         split_by_value(NUMBERS % 2, {"train": (0, 1), "test": (1,)}, W, ONES, NUMBERS)
+
+
+@pytest.mark.parametrize("number", [0, 7, -1, -(2**63), 2**63 - 1])
+@pytest.mark.parametrize("n_folds", [2, 3, 10])
+def test_the_fold_is_the_remainder_of_the_whole_number(number: int, n_folds: int) -> None:
+    # Python's remainder is never negative, and its integers have no largest one.
+    assert fold_of(np.array([number]), n_folds).tolist() == [number % n_folds]
+
+
+def test_unsigned_event_numbers_have_the_fold_of_their_64_bits() -> None:
+    assert fold_of(np.array([2**63 + 1], dtype=np.uint64), 2).tolist() == [1]
+
+
+def test_folds_of_numbers_that_went_through_floating_point_are_refused() -> None:
+    with pytest.raises(DataError, match="must be integers, not float64"):
+        fold_of(np.array([1.0, 2.0]), 2)
+
+
+def test_a_single_fold_is_refused() -> None:
+    with pytest.raises(ConfigError, match="1 folds leave nothing"):
+        fold_of(NUMBERS, 1)
+
+
+def test_events_for_validation_are_those_of_a_split_by_value() -> None:
+    by_value = split_by_value(
+        NUMBERS % 2, {"train": [0], "test": [1]}, W, ONES, NUMBERS, validation_fraction=0.3
+    )
+    chosen = in_validation(W, ONES, NUMBERS, fraction=0.3)
+    np.testing.assert_array_equal(
+        by_value == PARTS.index("validation"), chosen & (NUMBERS % 2 == 0)
+    )

@@ -123,7 +123,7 @@ def test_pools_rise_have_positive_weight_and_keep_every_sum(seed: int, n: int) -
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_calibrated_scores_are_probabilities_on_events_of_their_own(
-    kind: type[Temperature] | type[Isotonic],
+    kind: type[Temperature | Isotonic],
 ) -> None:
     n = 20_000
     fitted = kind.fit(*too_sure(n, 8), np.ones(n))
@@ -137,7 +137,7 @@ def test_calibrated_scores_are_probabilities_on_events_of_their_own(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_negative_weights_give_the_same_map_as_the_mixture_that_they_stand_for(
-    kind: type[Temperature] | type[Isotonic],
+    kind: type[Temperature | Isotonic],
 ) -> None:
     """Weights 1 and -1 whose mean at each score is positive: the mean weights are the mixture."""
     n = 60_000
@@ -155,7 +155,7 @@ def test_negative_weights_give_the_same_map_as_the_mixture_that_they_stand_for(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_maps_do_not_fall_and_stay_between_0_and_1(
-    kind: type[Temperature] | type[Isotonic],
+    kind: type[Temperature | Isotonic],
 ) -> None:
     scores, label = too_sure(500, 12)
     weight = np.random.default_rng(13).normal(1.0, 1.5, 500)
@@ -167,7 +167,7 @@ def test_maps_do_not_fall_and_stay_between_0_and_1(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_maps_do_not_depend_on_the_scale_of_the_weights(
-    kind: type[Temperature] | type[Isotonic],
+    kind: type[Temperature | Isotonic],
 ) -> None:
     scores, label = too_sure(800, 14)
     weight = np.random.default_rng(15).uniform(0.1, 2.0, 800)
@@ -177,7 +177,7 @@ def test_maps_do_not_depend_on_the_scale_of_the_weights(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_maps_travel_as_json(kind: type[Temperature] | type[Isotonic]) -> None:
+def test_maps_travel_as_json(kind: type[Temperature | Isotonic]) -> None:
     scores, label = too_sure(300, 16)
     fitted = kind.fit(scores, label, np.ones(300))
     again = kind.from_dict(json.loads(json.dumps(fitted.as_dict())))
@@ -194,7 +194,7 @@ def test_maps_travel_as_json(kind: type[Temperature] | type[Isotonic]) -> None:
     ],
 )
 def test_what_cannot_be_calibrated_is_named(
-    kind: type[Temperature] | type[Isotonic],
+    kind: type[Temperature | Isotonic],
     scores: list[float],
     label: list[int],
     weight: list[float],

@@ -141,7 +141,14 @@ class Ledger:
         before = progress.step - len(rows)
         self._state.restore(self._good)
         progress.step = before
-        fault = first_fault(self._state.network, self._minibatches, self._again, ranks=self._ranks)
+        may_overflow = self._state.precision.may_overflow
+        fault = first_fault(
+            self._state.network,
+            self._minibatches,
+            self._again,
+            ranks=self._ranks,
+            may_overflow=may_overflow,
+        )
         fault = _earliest(self._ranks.gather(None if fault is None else fault.as_dict()))
         index = min(index, len(rows) - 1) if fault is None else fault.index
         numbers = dict(zip(self._names, rows[index], strict=True))

@@ -45,6 +45,7 @@ def first_fault(
     step: Callable[[Minibatch], object],
     *,
     ranks: Ranks,
+    may_overflow: bool,
 ) -> Fault | None:
     """Do the steps again and return the first fault; None if all is finite here this time.
 
@@ -53,11 +54,17 @@ def first_fault(
         minibatches: Of the steps.
         step: Learns from one minibatch.
         ranks: Who does each step together; all of them end with the one where any finds a fault.
+        may_overflow: Gradients that are not finite are no fault.
     """
     with _watching(network) as found:
         for index, minibatch in enumerate(minibatches):
+            found.clear()
             step(minibatch)
-            place = found[0] if found else _bad_gradient(network)
+            if not may_overflow:
+                found += _bad_gradients(network)
+            faults = [text for text in found if not (may_overflow and "gradient" in text)]
+            faults += _bad_parameters(network)
+            place = faults[0] if faults else None
             if ranks.any(place is not None):
                 if place is None:
                     return None
@@ -98,14 +105,20 @@ def _watching(network: nn.Module) -> Iterator[list[str]]:
             handle.remove()
 
 
-def _bad_gradient(network: nn.Module) -> str | None:
-    for name, parameter in network.named_parameters():
-        if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
-            return f"the gradient of {name}"
-    for name, parameter in network.named_parameters():
-        if not bool(torch.isfinite(parameter).all()):
-            return f"parameter {name}"
-    return None
+def _bad_gradients(network: nn.Module) -> list[str]:
+    return [
+        f"the gradient of {name}"
+        for name, parameter in network.named_parameters()
+        if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all())
+    ]
+
+
+def _bad_parameters(network: nn.Module) -> list[str]:
+    return [
+        f"parameter {name}"
+        for name, parameter in network.named_parameters()
+        if not bool(torch.isfinite(parameter).all())
+    ]
 
 
 def _odd_features(events: Events) -> str:

@@ -164,6 +164,15 @@ def test_a_learning_rate_that_diverges_in_the_first_steps_is_refused(
     assert f"(learning rate {rate:g}); use a smaller learning_rate" in message
 
 
+def test_overflows_of_half_precision_are_not_taken_for_the_fault(tiny: Make, events: Make) -> None:
+    train = events(1000)
+    # Gradients times the first scale, 65536, overflow float16 in the first steps.
+    train.flat[:] = 100 * train.flat
+    network = tiny(nn.Linear(2, 4), SlowPoison(4, after=17), nn.Linear(4, 1))
+    message = message_of(network, train, train, autocast="float16", epochs=1)
+    assert "epoch 0, step 17: loss nan; it begins with the output of layer stack.1" in message
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_a_high_learning_rate_that_learns_is_none(tiny: Make, events: Make, optimizer: str) -> None:
     train = events(6000)

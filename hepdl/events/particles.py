@@ -39,7 +39,7 @@ def attach_particles(events: Events, inputs: ParticleInputs) -> Events:
     rows = events.collections[inputs.collection]
     for name in inputs.columns:
         if name not in PARTICLE_FEATURES and name not in rows.columns:
-            known = (*PARTICLE_FEATURES, *rows.columns)
+            known = {*PARTICLE_FEATURES, *rows.columns}
             where = f"features of the particles of collection {inputs.collection}"
             raise DataError(unknown_name("particle feature", name, known, where=where))
     parts = [

@@ -84,7 +84,7 @@ def _input_problems(inputs: Inputs, schema: Schema, *, where: str) -> list[str]:
             message = unknown_name("collection", recipe.collection, schema.collections, where=where)
             problems.append(message)
         elif isinstance(recipe, ParticleInputs):
-            known = (*PARTICLE_FEATURES, *schema.collections[recipe.collection].branches)
+            known = {*PARTICLE_FEATURES, *schema.collections[recipe.collection].branches}
             problems += [
                 unknown_name("particle feature", name, known, where=where)
                 for name in recipe.columns

@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from hepdl.errors import ConfigError, HepdlError, unknown_name
+from hepdl.kinematics import PARTICLE_FEATURES
 from hepdl.pipeline import parts
 from hepdl.pipeline.auxiliary import auxiliary_problems
 from hepdl.pipeline.config import AnalysisConfig, DecorrelationConfig, ModelConfig, TrainConfig
@@ -220,6 +221,7 @@ def _check_names(config: AnalysisConfig, schema: Schema, path: Path) -> list[str
         if name not in fields
     ]
     problems += _label_problems(config, schema, path)
+    problems += _particle_problems(config, schema, path)
     problems += _split_problems(config, schema, path)
     reference = config.evaluate.reference
     if reference is not None and reference not in config.models:
@@ -243,6 +245,27 @@ def _check_names(config: AnalysisConfig, schema: Schema, path: Path) -> list[str
             for name in sorted(set(names) - set(known))
         ]
     return list(dict.fromkeys(problems))
+
+
+def _particle_problems(config: AnalysisConfig, schema: Schema, path: Path) -> list[str]:
+    """Check what the options of models say about the particles of a collection."""
+    problems = []
+    for name, model in config.models.items():
+        where = f"models.{name}.options in {path.name}"
+        collection = str(model.options.get("collection", "constituents"))
+        if collection not in schema.collections:
+            if "collection" in model.options:
+                known: Iterable[str] = schema.collections
+                problems.append(unknown_name("collection", collection, known, where=where))
+            continue
+        known = {*PARTICLE_FEATURES, *schema.collections[collection].branches}
+        features = model.options.get("particle_features") or ()
+        problems += [
+            unknown_name("particle feature", str(feature), known, where=where)
+            for feature in (features if isinstance(features, list | tuple) else ())
+            if feature not in known
+        ]
+    return problems
 
 
 def _label_problems(config: AnalysisConfig, schema: Schema, path: Path) -> list[str]:

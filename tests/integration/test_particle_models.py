@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 import hepdl
-from hepdl.errors import DataError
+from hepdl.errors import ConfigError, DataError
 from hepdl.io.tables import read_table
 from hepdl.pipeline.check import check_analysis
+from hepdl.pipeline.load import load_analysis
 from hepdl.pipeline.run import Run
 from hepdl.pipeline.served import ServedModel
 
@@ -105,14 +107,30 @@ def test_the_record_names_the_columns_of_the_particles(run: Run) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"collection": "tracks"}, "collection 'tracks'.*constituents"),
-        ({"particle_features": ["delta_etas"]}, "particle feature 'delta_etas'.*delta_eta"),
+        ({"collection": "tracks"}, "collection 'tracks' WHERE.*constituents"),
+        (
+            {"particle_features": ["delta_etas"]},
+            "particle feature 'delta_etas' WHERE; did you mean 'delta_eta'",
+        ),
     ],
 )
-def test_check_knows_collections_and_particle_features(
+def test_unknown_collections_and_particle_features_are_found_before_anything_runs(
     overrides: dict[str, Any], options: dict[str, Any], message: str
 ) -> None:
     wrong = overrides | {"models.lstm": {"model": "lstm", "options": options}}
-    texts = [f"{key}={json.dumps(value)}" for key, value in wrong.items()]
-    with pytest.raises(DataError, match=rf"(?s){message}"):
-        check_analysis(ANALYSIS, texts)
+    message = message.replace("WHERE", r"\(models\.lstm\.options in analysis\.yaml\)")
+    with pytest.raises(ConfigError, match=rf"(?s){message}"):
+        load_analysis(ANALYSIS, wrong)
+
+
+def test_check_finds_that_a_model_needs_a_collection_that_is_not_there(
+    overrides: dict[str, Any], tmp_path: Path, w_jets_schema: Path
+) -> None:
+    schema = yaml.safe_load(w_jets_schema.read_text(encoding="utf-8"))
+    schema["collections"]["towers"] = schema["collections"].pop("constituents")
+    schema["derived"] = {}
+    (tmp_path / "w_jets.yaml").write_text(yaml.safe_dump(schema), encoding="utf-8")
+    texts = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
+    message = r"(?s)collection 'constituents' \(models\.lstm\.options.*towers"
+    with pytest.raises(DataError, match=message):
+        check_analysis(ANALYSIS, [*texts, f"schema={tmp_path / 'w_jets.yaml'}"])

@@ -13,7 +13,8 @@ import sys
 import tempfile
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, Self
@@ -55,7 +56,7 @@ def launch(request: Request) -> dict[str, Any]:
         desk = Desk(Path(folder))
         desk.ask(request)
         agent = _Agent(desk, request.n_ranks)
-        with _Signals() as signals:
+        with _variables_of_ranks(), _Signals() as signals:
             agent.start()
             while agent.is_alive():
                 agent.join(_SECONDS_BETWEEN_LOOKS)
@@ -93,6 +94,20 @@ def _is_network(model: str, *, where: str) -> bool:
     return isinstance(part, type) and issubclass(part, torch.nn.Module)
 
 
+@contextmanager
+def _variables_of_ranks() -> Iterator[None]:
+    """Set what the ranks inherit, and put the environment of this process back."""
+    before = dict(os.environ)
+    # The ranks are on this host, whatever its name resolves to.
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
+    try:
+        yield
+    finally:
+        for key in set(os.environ) - set(before):
+            del os.environ[key]
+        os.environ.update(before)
+
+
 class _Agent(threading.Thread):
     """torchrun's agent. Beside the main thread it leaves signal handlers alone.
 
@@ -111,8 +126,6 @@ class _Agent(threading.Thread):
     def run(self) -> None:
         """Start the ranks and wait for them; if one fails, end the others."""
         logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-        # The ranks are on this host, whatever its name resolves to.
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -182,7 +195,19 @@ def judge(
     *,
     n_ranks: int,
 ) -> dict[str, Any]:
-    """Return what rank 0 returned, or raise what brought the ranks down."""
+    """Return what rank 0 returned, or raise what brought the ranks down.
+
+    Args:
+        outcomes: What the ranks that could still say so ended with.
+        deaths: Exit code of each rank with which torchrun's agent was not content.
+        failure: Why no rank could be started.
+        n_ranks: How many there were.
+
+    Raises:
+        HepdlError: What rank 0 ended with; else what another rank ended with, by its number.
+        EnvironmentFailure: A rank died, or none could be started.
+        RuntimeError: Our own bug in a rank, with its traceback.
+    """
     first = outcomes.get(0, {"kind": "lost", "message": "rank 0 left no word"})
     if first["kind"] == "done":
         return {"folder": first["folder"], "record": first["record"]}
@@ -222,10 +247,10 @@ def _obituary(dead: Mapping[int, int], n_ranks: int) -> str:
 
 def _raise(outcome: Mapping[str, Any]) -> NoReturn:
     """Raise the error of a rank again."""
-    name, message = str(outcome["error"]), str(outcome["message"])
-    if name == "KeyboardInterrupt":
+    message = str(outcome["message"])
+    if outcome["error"] == "KeyboardInterrupt":
         raise KeyboardInterrupt
-    if name == "OSError":
+    if outcome["error"] == "OSError":
         raise OSError(outcome["errno"], message, outcome["filename"])
-    kind = getattr(errors, name, HepdlError)
+    kind: type[HepdlError] = getattr(errors, str(outcome["error"]), HepdlError)
     raise kind(message)

@@ -16,10 +16,32 @@ from typing import Any
 import pytest
 import torch
 
+import hepdl
+from hepdl.errors import ConfigError
+
 ANALYSIS = Path(__file__).parents[2] / "analyses" / "w_tagging"
 TIMINGS = {"fit_seconds", "events_per_second"}
 # Long enough to be interrupted between its first checkpoint and its end.
 EPOCHS = 80
+OVERRIDES: dict[str, Any] = {
+    "simulate.n_events": 400,
+    "simulate.options": {},
+    "processes.w.simulate": {"generator": "synthetic"},
+    "processes.qcd.simulate": {"generator": "synthetic"},
+    "train.epochs": EPOCHS,
+    "train.deterministic": True,
+    "models.recnn": None,
+    "models.recnn_gated": None,
+    # Dropout shows whether both ranks go on with their own random numbers.
+    "models.mlp.options": {
+        "features": ["jet_pt", "jet_mass", "tau21"],
+        "hidden": [16, 16],
+        "batch_norm": False,
+        "dropout": 0.2,
+    },
+    "models.boosted_trees.options.n_rounds": 5,
+    "evaluate.bootstrap_replicas": 20,
+}
 
 
 @pytest.fixture(scope="module")
@@ -39,28 +61,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
 
 
 def command(stage: str, output: Path, data: Path, *more: str, nproc: int = 2) -> list[str]:
-    overrides: dict[str, Any] = {
-        "simulate.n_events": 400,
-        "simulate.options": {},
-        "processes.w.simulate": {"generator": "synthetic"},
-        "processes.qcd.simulate": {"generator": "synthetic"},
-        "train.epochs": EPOCHS,
-        "train.deterministic": True,
-        "models.recnn": None,
-        "models.recnn_gated": None,
-        # Dropout shows whether both ranks go on with their own random numbers.
-        "models.mlp.options": {
-            "features": ["jet_pt", "jet_mass", "tau21"],
-            "hidden": [16, 16],
-            "batch_norm": False,
-            "dropout": 0.2,
-        },
-        "models.boosted_trees.options.n_rounds": 5,
-        "evaluate.bootstrap_replicas": 20,
-    }
     arguments = [sys.executable, "-m", "hepdl", stage, str(ANALYSIS), "--output", str(output)]
     arguments += ["--data-dir", str(data), "--tracking-uri", "none", "--nproc", str(nproc)]
-    for key, value in overrides.items():
+    for key, value in OVERRIDES.items():
         arguments += ["--set", f"{key}={json.dumps(value)}"]
     return [*arguments, *more]
 
@@ -221,3 +224,15 @@ def test_a_run_is_stopped_and_resumed_to_the_numbers_of_the_undisturbed_one(
     assert_same_fit(output, whole)
     assert (output / "report.html").is_file()
     assert "AUC" in again.stdout
+
+
+@pytest.mark.slow
+def test_python_starts_ranks_as_the_command_line_does(
+    whole: Path, data: Path, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"set": OVERRIDES, "data_dir": data, "tracking_uri": "none"}
+    done = hepdl.run(ANALYSIS, output=tmp_path / "a", nproc=2, last_stage="fit", **options)
+    assert done.folder == tmp_path / "a"
+    assert_same_fit(done.folder, whole)
+    with pytest.raises(ConfigError, match="is not empty: add --resume"):
+        hepdl.run(ANALYSIS, output=tmp_path / "a", nproc=2, **options)

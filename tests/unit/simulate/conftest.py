@@ -30,3 +30,19 @@ def qcd_jets() -> ak.Array:
     from hepdl.simulate.pythia_jets import generate
 
     return generate(N_JETS, seed=7, process="qcd")
+
+
+@pytest.fixture(scope="session")
+def tth_events() -> dict[str, ak.Array]:
+    """Nominal ttH events by truth tagging, and both variations of the jet energy scale."""
+    from hepdl.simulate.pythia_tth import generate_variations
+
+    return generate_variations(N_JETS, seed=7, process="tth")
+
+
+@pytest.fixture(scope="session")
+def tt_events() -> dict[str, ak.Array]:
+    """Nominal tt events by truth tagging."""
+    from hepdl.simulate.pythia_tth import generate_variations
+
+    return generate_variations(60, seed=7, variations=(), process="tt")

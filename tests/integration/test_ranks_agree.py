@@ -35,7 +35,7 @@ MID_EPOCH = script.STEPS_PER_EPOCH + script.STEPS_PER_EPOCH // 2
 
 def fitted(start_ranks: Start, size: int, *cases: str, how: str = "fit") -> dict[str, Any]:
     processes = start_ranks(SCRIPT, size, how, *cases)
-    outputs = [process.communicate(timeout=200) for process in processes]
+    outputs = [process.communicate(timeout=400) for process in processes]
     assert [process.returncode for process in processes] == [0] * size, outputs
     found: dict[str, Any] = json.loads(outputs[0][0])
     return found
@@ -71,7 +71,7 @@ def test_a_value_that_is_not_finite_in_one_rank_s_share_stops_all_and_is_named(
     start_ranks: Start,
 ) -> None:
     processes = start_ranks(SCRIPT, 2, "fit", "diverging")
-    messages = [process.communicate(timeout=100)[1] for process in processes]
+    messages = [process.communicate(timeout=300)[1] for process in processes]
     assert [process.returncode for process in processes] == [4, 4], messages
     assert messages[0] == messages[1]
     assert "not finite: b = nan (event number 5)" in messages[0]
@@ -95,7 +95,7 @@ def interrupted(
             # The other rank has heard nothing and goes on.
             time.sleep(0.05)
         (folder / "go-on").touch()
-        outputs = [process.communicate(timeout=100) for process in processes]
+        outputs = [process.communicate(timeout=300) for process in processes]
     finally:
         for process in processes:
             process.kill()
@@ -103,7 +103,7 @@ def interrupted(
 
 
 def wait_for(file: Path, processes: list[subprocess.Popen[str]]) -> None:
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 300
     while not file.exists():
         assert all(process.poll() is None for process in processes), processes[0].communicate()
         assert time.monotonic() < deadline, "the ranks never came to the step"
@@ -114,7 +114,7 @@ def ended(start_ranks: Start, folder: Path, case: str) -> dict[str, Any]:
     """Resume, or start, and return what the ranks end in."""
     folder.mkdir(exist_ok=True)
     processes = start_ranks(SCRIPT, 2, "stop", case, folder)
-    outputs = [process.communicate(timeout=100) for process in processes]
+    outputs = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     found: dict[str, Any] = json.loads(outputs[0][0])
     return found

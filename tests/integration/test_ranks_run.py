@@ -75,7 +75,7 @@ def in_the_fit(stage: str, output: Path, data: Path) -> Iterator[subprocess.Pope
         command(stage, output, data), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
-        deadline = time.monotonic() + 150
+        deadline = time.monotonic() + 300
         while not (output / "checkpoints" / "mlp" / "0" / "last.pt").exists():
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline, "the fit never began"
@@ -126,7 +126,7 @@ def test_sigusr1_stops_both_ranks_with_status_85_and_a_resume_loses_nothing(
     output = tmp_path / "run"
     with in_the_fit("fit", output, data) as process:
         process.send_signal(signal.SIGUSR1)
-        printed, message = process.communicate(timeout=100)
+        printed, message = process.communicate(timeout=300)
     assert process.returncode == 85, message
     assert printed == ""
     assert message.count("stopped by SIGUSR1 in epoch") == 1
@@ -153,7 +153,7 @@ def test_a_rank_that_is_killed_ends_the_run_and_is_named(
         pids = ranks_of(process.pid)
         assert len(pids) == 2
         os.kill(pids[rank], signal.SIGKILL)
-        _, message = process.communicate(timeout=100)
+        _, message = process.communicate(timeout=300)
     assert process.returncode == 3, message
     assert f"rank {rank} of 2 was ended by signal 9 (SIGKILL); the other ranks" in message
     assert "run again with --resume" in message
@@ -208,7 +208,7 @@ def test_a_run_is_stopped_and_resumed_to_the_numbers_of_the_undisturbed_one(
     with in_the_fit("run", output, data) as process:
         pids = ranks_of(process.pid)
         process.send_signal(number)
-        _, message = process.communicate(timeout=100)
+        _, message = process.communicate(timeout=300)
     expected = {signal.SIGTERM: 85, signal.SIGINT: 130, signal.SIGKILL: -signal.SIGKILL}
     assert process.returncode == expected[number], message
     assert "Traceback" not in message

@@ -28,7 +28,7 @@ Start = Callable[..., list[subprocess.Popen[str]]]
 
 
 def answers(processes: list[subprocess.Popen[str]]) -> list[Any]:
-    outputs = [process.communicate(timeout=100) for process in processes]
+    outputs = [process.communicate(timeout=300) for process in processes]
     return [json.loads(out) if out else err for out, err in outputs]
 
 

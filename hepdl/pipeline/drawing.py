@@ -60,8 +60,8 @@ CAPTIONS = {
     "scores": "Scores of signal and background: filled, the training part; points, the test part. "
     "Where the two differ, the model has learnt its training events by heart.",
     "scores_log": "The same on a logarithmic axis.",
-    "training": "What each training saw, a line for each seed and fold. The marked epoch has the best weighted validation AUC, "
-    "and its parameters were kept.",
+    "training": "What each training saw, a line for each seed and fold. The marked epoch has the "
+    "best weighted validation AUC, and its parameters were kept.",
     "sculpting": "Spectrum of the background before and after cuts on the score. A cut that only "
     "follows {nuisance} shapes the background like the signal.",
     "efficiency": "Share of signal and background that passes the cut which keeps half of the "

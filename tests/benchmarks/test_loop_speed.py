@@ -30,7 +30,7 @@ from hepdl.train.supervised import fit
 log = logging.getLogger(__name__)
 
 MINIBATCH, N_STEPS, N_FEATURES = 256, 128, 28
-N_PAIRS = 31
+N_PAIRS = 61
 NAMES = tuple(f"x{i}" for i in range(N_FEATURES))
 
 

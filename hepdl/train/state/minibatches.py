@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -63,8 +63,7 @@ def boundaries(n_events: int, *, minibatch_size: int) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], n_events], strict=True))
 
 
-@dataclass(frozen=True)
-class Minibatch:
+class Minibatch(NamedTuple):
     """One step's events, as far as this rank has them.
 
     Attributes:
@@ -177,23 +176,22 @@ class Plan:
         own = [ranks.share(*part) for part in parts]
         ends = list(accumulate(end - first for first, end in own))
         begins = [0, *ends[:-1]]
-        cuts = [_cuts(*both, n_chunks=n_chunks) for both in zip(begins, ends, strict=True)]
         running = torch.cumsum(events.event_weight.double().abs(), 0)
         running = torch.cat([running.new_zeros(1), running])
         wholes = running[[0, *ends]].diff()
         ranks.sum_(wholes)
-        # The only wait for the device in a segment.
-        borders, weights = sorted({*chain(*cuts)}), wholes.tolist()
-        total_below = dict(zip(borders, running[borders].tolist(), strict=True))
+        cuts = [_cuts(*both, n_chunks=n_chunks) for both in zip(begins, ends, strict=True)]
+        is_cut = n_chunks > 1 or not ranks.is_alone
+        borders = sorted({*chain(*cuts)}) if is_cut else []
+        # The only waits for the device in a segment.
+        below = dict(zip(borders, running[borders].tolist(), strict=True))
+        weights: list[float] = wholes.tolist()
         sizes = [end - begin for begin, end in zip(begins, ends, strict=True)]
-        for i, (whole, weight) in enumerate(zip(events.split(sizes), weights, strict=True)):
-            chunks = [(whole, 1.0)]
-            if n_chunks > 1 or not ranks.is_alone:
+        for i, whole in enumerate(events.split(sizes)):
+            chunks, weight = [(whole, 1.0)], weights[i]
+            if is_cut:
                 chunks = [
-                    (
-                        events.slice(first, end),
-                        (total_below[end] - total_below[first]) / weight if weight else 0.0,
-                    )
+                    (events.slice(first, end), (below[end] - below[first]) / (weight or 1.0))
                     for first, end in pairwise(cuts[i])
                     if first < end
                 ]

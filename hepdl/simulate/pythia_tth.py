@@ -66,11 +66,11 @@ __all__ = [  # noqa: RUF022
 Progress = Callable[[int], None]
 Request = ChunkRequest[TopOptions]
 
-# Pythia takes 0.8 s to start, 500 events 6 s (tth) to 13 s (tt by truth tagging); by hard tagging
-# 500 events of tt take two minutes, which a killed production repeats at most.
+# Pythia takes 0.8 s to start, 500 events 8 s (tth) to 25 s (tt, by truth tagging) on a busy core; by
+# hard tagging 500 events of tt take five minutes, which a killed production repeats at most.
 CHUNK_SIZE = 500
-# Leading order at 13 TeV with these decays and both charges [fb], known to 0.2 and 0.1 %.
-CROSS_SECTION = {"tth": 59.2, "tt": 149_000.0}
+# Leading order at 13 TeV with these decays and both charges [fb], known to 0.2 and 0.07 %.
+CROSS_SECTION = {"tth": 59.2, "tt": 148_800.0}
 
 
 def generate(

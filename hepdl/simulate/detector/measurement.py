@@ -15,8 +15,8 @@ from hepdl.simulate.detector.smearing import smear_jets, smear_leptons
 
 __all__ = ["MAX_JETS", "Measured", "TrueEvents", "measure"]
 
-# Hardest true jets of an event that are kept. Of 2000 events with multi-parton interactions none
-# has as many above 15 GeV.
+# Hardest true jets of an event that are kept. The most in 20 000 tt and 8000 ttH events is 14, and
+# 13 in 1000 tt events with multi-parton interactions.
 MAX_JETS = 24
 
 Floats = npt.NDArray[np.float64]

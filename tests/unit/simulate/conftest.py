@@ -6,6 +6,7 @@ import awkward as ak
 import pytest
 
 N_JETS = 200
+N_EVENTS = 120
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +38,7 @@ def tth_events() -> dict[str, ak.Array]:
     """Nominal ttH events by truth tagging, and both variations of the jet energy scale."""
     from hepdl.simulate.pythia_tth import generate_variations
 
-    return generate_variations(N_JETS, seed=7, process="tth")
+    return generate_variations(N_EVENTS, seed=7, process="tth")
 
 
 @pytest.fixture(scope="session")
@@ -45,4 +46,4 @@ def tt_events() -> dict[str, ak.Array]:
     """Nominal tt events by truth tagging."""
     from hepdl.simulate.pythia_tth import generate_variations
 
-    return generate_variations(60, seed=7, variations=(), process="tt")
+    return generate_variations(30, seed=7, variations=(), process="tt")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from dataclasses import fields
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,10 +16,12 @@ from hepdl.errors import ConfigError
 from hepdl.events import Events
 from hepdl.losses.binary_cross_entropy import BinaryCrossEntropy
 from hepdl.losses.gradient_reversal import GradientReversal
+from hepdl.pipeline.config import TrainConfig
 from hepdl.train import CheckpointFolder, FitResult, StepView, StopRequest, TrainOptions
 from hepdl.train.state import compilation
 from hepdl.train.state.moving_average import MovingAverage
 from hepdl.train.state.optimizers import make_optimizer
+from hepdl.train.state.options import OPTIMIZERS, PRECISIONS, SCHEDULES
 from hepdl.train.supervised import fit
 
 Make = Callable[..., Any]
@@ -46,6 +49,22 @@ def signed(events: Make, n: int) -> Events:
     weight = torch.rand(n, generator=torch.Generator().manual_seed(5)) - 0.15
     result: Events = events(n).with_event_weight(weight)
     return result
+
+
+def test_the_yaml_has_every_option_with_the_same_default_and_the_same_names() -> None:
+    ours = {field.name: field.default for field in fields(TrainOptions)}
+    yaml = {name: field.default for name, field in TrainConfig.model_fields.items()}
+    assert {*ours} - {*yaml} == {"seed", "evaluation_minibatch_size"}
+    assert {*yaml} - {*ours} == {"loop", "seeds"}
+    assert {name: yaml[name] for name in ours if name in yaml} == {
+        name: value for name, value in ours.items() if name in yaml
+    }
+    for name, known in (
+        ("schedule", SCHEDULES),
+        ("optimizer", OPTIMIZERS),
+        ("autocast", PRECISIONS),
+    ):
+        assert sorted(get_args(TrainConfig.model_fields[name].annotation)) == sorted(known)
 
 
 @pytest.mark.parametrize("n_chunks", [2, 3, 7])

@@ -66,11 +66,15 @@ def spread(values: Sequence[float]) -> dict[str, float | None]:
 
     >>> spread([1.0, 3.0])
     {'mean': 2.0, 'standard_deviation': 1.4142135623730951}
+    >>> spread([0.1, 0.1, 0.1])["standard_deviation"]
+    0.0
     """
     mean = float(np.mean(values))
     if len(values) < 2 or not math.isfinite(mean):
         return {"mean": mean if math.isfinite(mean) else None, "standard_deviation": None}
-    return {"mean": mean, "standard_deviation": float(np.std(values, ddof=1))}
+    # The mean of equal values is rounded, and would leave a spread of 1e-16.
+    deviation = 0.0 if min(values) == max(values) else float(np.std(values, ddof=1))
+    return {"mean": mean, "standard_deviation": deviation}
 
 
 def seed_spread(rankings: Sequence[Ranking]) -> dict[str, Any]:

@@ -30,7 +30,6 @@ FORMAT_VERSION = 1
 RECORDED = ("std", "gradient_norm", "saturated", "dead", "update_ratio", "effective_rank")
 
 
-
 def first_minibatch(train: Events | EventSource, options: TrainOptions) -> Events:
     """Return the events of the first step of a training; of a stream, as many of all of it."""
     order = permutation(len(train), seed=options.seed, epoch=0)

@@ -177,6 +177,8 @@ class _Learner:
         # Synchronised batch norm waits for every rank, also for one without events.
         self._joins_always = joins_always
         self._parameters = state.parameters
+        # Without the parameters of auxiliary heads: one that only watches must not steer.
+        self._limited = list(state.network.parameters())
         statistics = running_statistics(state.network)
         self._gradient_sum = GradientSum(self._parameters, plan.ranks, statistics=statistics)
 
@@ -212,9 +214,7 @@ class _Learner:
                 self._saver.agree()
         state.precision.unscale(state.optimizer)
         if options.clip_norm is not None:
-            # Without the parameters of auxiliary heads: one that only watches must not steer.
-            trained = list(state.network.parameters())
-            losses["gradient_norm"] = _limit_gradient(trained, options.clip_norm)
+            losses["gradient_norm"] = _limit_gradient(self._limited, options.clip_norm)
         state.precision.step(state.optimizer)
         if state.decorrelator is not None:
             state.decorrelator.step()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from hepdl.events.assigned import AssignedEvents
 from hepdl.events.containers import Events, Jagged, JetTrees, gather_rows
 from hepdl.events.features import flat_features, select_features
-from hepdl.events.inputs import Inputs, ParticleInputs, TreeInputs
+from hepdl.events.inputs import AssignmentInputs, Inputs, ParticleInputs, TreeInputs
 
 __all__ = [
+    "AssignedEvents",
+    "AssignmentInputs",
     "Events",
     "Inputs",
     "Jagged",

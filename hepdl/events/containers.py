@@ -12,6 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from hepdl.events.assigned import AssignedEvents
+
 if TYPE_CHECKING:
     from torch_geometric.data import Batch
 
@@ -192,6 +194,7 @@ class Events:
         jet_trees: The clustering history of each entry, or None.
         particles: The particles of each entry as a model takes them, by falling pT, or None.
         process_names: Name of each process.
+        assignments: The best assignments of each entry to a decay, or None.
     """
 
     event_number: Tensor
@@ -208,6 +211,7 @@ class Events:
     jet_trees: JetTrees | None = None
     process_names: tuple[str, ...] = ()
     particles: Jagged | None = None
+    assignments: AssignedEvents | None = None
 
     def __len__(self) -> int:
         return len(self.event_number)
@@ -235,6 +239,7 @@ class Events:
             },
             jet_trees=None if self.jet_trees is None else self.jet_trees.take(index),
             particles=None if self.particles is None else self.particles.take(index),
+            assignments=None if self.assignments is None else self.assignments.take(index),
         )
 
     def slice(self, first: int, end: int) -> Events:
@@ -274,6 +279,7 @@ class Events:
             observers=_SlicedColumns(self.observers, first, end),
             jet_trees=None if self.jet_trees is None else self.jet_trees.slice(first, end),
             particles=None if self.particles is None else self.particles.slice(first, end),
+            assignments=None if self.assignments is None else self.assignments.slice(first, end),
             **columns,
         )
         return chosen
@@ -293,6 +299,7 @@ class Events:
             observers={name: column.to(device) for name, column in self.observers.items()},
             jet_trees=None if self.jet_trees is None else self.jet_trees.to(device),
             particles=None if self.particles is None else self.particles.to(device),
+            assignments=None if self.assignments is None else self.assignments.to(device),
         )
 
     def to_pyg(self, kind: str = "particles") -> Batch:

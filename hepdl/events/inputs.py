@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hepdl.errors import ConfigError
 
-__all__ = ["Inputs", "ParticleInputs", "TreeInputs"]
+__all__ = ["AssignmentInputs", "Inputs", "ParticleInputs", "TreeInputs"]
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,31 @@ class ParticleInputs:
 
 
 @dataclass(frozen=True)
+class AssignmentInputs:
+    """Which candidate assignments of each entry a model takes.
+
+    What they are assignments to, and what ranks them, is the same for all models of an analysis.
+
+    Attributes:
+        n_best: How many, the best first.
+        features: What is wanted of each of them, e.g. ``mass_higgs``.
+
+    Raises:
+        ConfigError: ``n_best`` is not at least 1.
+    """
+
+    n_best: int = 1
+    features: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.n_best < 1:
+            message = f"n_best is {self.n_best}; a model takes at least 1 assignment of each event"
+            raise ConfigError(message)
+
+
+@dataclass(frozen=True)
 class Inputs:
-    """What a model needs: names of flat features, recipes for jet trees and particles.
+    """What a model needs: names of flat features, recipes for all else.
 
     Attributes:
         features: Columns of ``Events.flat`` in the model's order; may be empty.
@@ -68,9 +91,11 @@ class Inputs:
         particles: Recipe for ``Events.particles``, or None if the model takes none.
         scaled: Whether the model wants the features centred and scaled (networks do,
             boosted trees do not).
+        assignments: Which of ``Events.assignments``, or None if the model takes none.
     """
 
     features: tuple[str, ...] = ()
     trees: TreeInputs | None = None
     scaled: bool = True
     particles: ParticleInputs | None = None
+    assignments: AssignmentInputs | None = None

@@ -101,7 +101,13 @@ def load(folder: Path, *, mapped: bool = False) -> Events:
     columns = manifest.get("particles")
     trees = {name: arrays[f"jet_trees/{name}"] for name in _TREES} if manifest["jet_trees"] else {}
     return Events(
-        **{name: arrays[name] for name in _COLUMNS},
+        event_number=arrays["event_number"],
+        run_number=arrays["run_number"],
+        process=arrays["process"],
+        label=arrays["label"],
+        event_weight=arrays["event_weight"],
+        flat=arrays["flat"],
+        nuisance=arrays["nuisance"],
         feature_names=tuple(manifest["feature_names"]),
         nuisance_names=tuple(manifest["nuisance_names"]),
         process_names=tuple(manifest["process_names"]),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hepdl.errors import DataError, SchemaError, unknown_name
+from hepdl.events.assigned import join_assigned
 from hepdl.events.containers import Events, Jagged, JetTrees
 from hepdl.schema import Schema
 
@@ -117,6 +118,9 @@ def concatenate(parts: Sequence[Events]) -> Events:
         particles=None
         if first.particles is None
         else _join_jagged([part.particles for part in parts if part.particles is not None]),
+        assignments=None
+        if first.assignments is None
+        else join_assigned([p.assignments for p in parts if p.assignments is not None]),
     )
 
 
@@ -131,6 +135,7 @@ def _layout(events: Events) -> tuple[str, ...]:
         f"processes {list(events.process_names)}",
         "no jet trees" if events.jet_trees is None else "jet trees",
         f"particles {None if events.particles is None else list(events.particles.columns)}",
+        "no assignments" if events.assignments is None else "assignments",
     )
 
 

@@ -63,7 +63,7 @@ def test_the_best_few_with_some_features_in_another_order() -> None:
 
 
 def test_more_assignments_than_there_are_and_unknown_features_are_refused() -> None:
-    with pytest.raises(DataError, match="asked for the best 4 assignments .* have 3 with"):
+    with pytest.raises(DataError, match="asked for the best 4 assignments"):
         assigned().best(4)
     with pytest.raises(DataError, match="mass_top"):
         assigned().best(1, ("mass_top",))
@@ -71,7 +71,7 @@ def test_more_assignments_than_there_are_and_unknown_features_are_refused() -> N
 
 def test_assignments_that_differ_are_not_joined() -> None:
     other = replace(assigned(), feature_names=("mass_higgs", "pt_higgs"))
-    with pytest.raises(DataError, match="assignments differ: .*delta_r_b1_b2.*pt_higgs"):
+    with pytest.raises(DataError, match=r"assignments differ: .*delta_r_b1_b2.*pt_higgs"):
         join_assigned([assigned(), other])
 
 

@@ -1,7 +1,8 @@
-"""Maps fitted on finished scores.
+"""Maps fitted on finished scores: calibrations of one model, combinations of several.
 
 The file's name is the map's name in YAML; the map is the first name in the module's ``__all__``.
 A map is a frozen object that is made by ``fit`` and travels as plain numbers with the model.
+``hepdl.pipeline.config`` says which name is which of the two.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Calibration"]
+__all__ = ["Calibration", "Combination"]
 
 
 class Calibration(Protocol):
@@ -44,4 +45,44 @@ class Calibration(Protocol):
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Calibration:
+        """Return the map that ``as_dict`` wrote down."""
+
+
+class Combination(Protocol):
+    """Turns the scores of several models for one event into a single score."""
+
+    @classmethod
+    def fit(
+        cls, scores: npt.ArrayLike, label: npt.ArrayLike, event_weight: npt.ArrayLike
+    ) -> Combination:
+        """Return the map for events that no member was trained on.
+
+        Args:
+            scores: In [0, 1], one column a member; the order of the columns is kept.
+            label: 1 for signal, 0 for background.
+            event_weight: Of either sign; the map stays as it is when all are scaled by one factor.
+
+        Shapes:
+            scores: ``(n_events, n_members)``, two members or more; label, event_weight:
+            ``(n_events,)``.
+
+        Raises:
+            DataError: A class has no positive sum of weights, or a score is no probability.
+        """
+
+    def transform(self, scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return one score in [0, 1] for each row.
+
+        Shapes:
+            ``(n_events, n_members)`` → ``(n_events,)``.
+
+        Raises:
+            DataError: Another number of members.
+        """
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the map as what JSON can hold."""
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Combination:
         """Return the map that ``as_dict`` wrote down."""

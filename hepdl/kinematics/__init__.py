@@ -5,6 +5,7 @@ from __future__ import annotations
 from hepdl.kinematics.assignments import Assignments, Candidates, assign, chi_square, k_best
 from hepdl.kinematics.b_tags import highest_tags, order_by_tag
 from hepdl.kinematics.candidate_features import candidate_features
+from hepdl.kinematics.candidates import hardest_members
 from hepdl.kinematics.clustering import TOPOLOGIES, ClusteringHistory, cluster
 from hepdl.kinematics.decays import Decay, Particle
 from hepdl.kinematics.event_shapes import (
@@ -101,6 +102,7 @@ __all__ = [
     "fox_wolfram",
     "from_pt_eta_phi",
     "hardest",
+    "hardest_members",
     "highest_tags",
     "k_best",
     "mass",

@@ -1,7 +1,9 @@
 """Features of the particles of an assignment, for any decay: what a network or trees may read.
 
-For each particle its mass and pT, and for each pair of its daughters their distance. Names are made
-of those in the decay: ``mass_higgs``, ``pt_higgs``, ``delta_r_b1_b2``.
+For each particle its mass and pT, for each pair of its daughters their distance, and the momentum of
+each leaf, with the azimuth counted from the first leaf of the decay. Names are made of those in the
+decay: ``mass_higgs``, ``pt_higgs``, ``delta_r_b1_b2``, ``pt_b1``, ``eta_b1``, ``energy_b1``,
+``delta_phi_lepton_b1``.
 
 Reference:
     The features that reconstructions by assignment share: ATLAS, arXiv:1712.08895, table of inputs
@@ -29,7 +31,7 @@ def candidate_features(
     momenta: Mapping[str, Array],
     chosen: NDArray[np.int64] | None = None,
 ) -> dict[str, Array]:
-    """Return mass, pT and distance of daughters of each particle of each assignment.
+    """Return the features of the particles and leaves of each assignment.
 
     Args:
         assignments: The assignments.
@@ -53,5 +55,12 @@ def candidate_features(
             with np.errstate(invalid="ignore"):
                 distance = fourvectors.delta_r(eta[one], phi[one], eta[other], phi[other])
             found[f"delta_r_{one}_{other}"] = distance
+    first = decay.leaves[0]
+    for leaf in decay.leaves:
+        found[f"pt_{leaf}"] = fourvectors.pt(of[leaf])
+        found[f"eta_{leaf}"] = eta[leaf]
+        found[f"energy_{leaf}"] = of[leaf][..., 3]
+        if leaf != first:
+            found[f"delta_phi_{first}_{leaf}"] = fourvectors.delta_phi(phi[leaf], phi[first])
     is_there = of[decay.root.name][..., 3] > 0.0
     return {name: np.where(is_there, values, np.nan) for name, values in found.items()}

@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 from hepdl.kinematics import fourvectors
 from hepdl.kinematics.assignments import Assignments, Candidates
 from hepdl.kinematics.b_tags import highest_tags
+from hepdl.kinematics.candidates import hardest_members
 
 __all__ = [
     "CLASSIFICATION_FEATURES",
@@ -174,8 +175,8 @@ def tth_candidates(
     only = np.zeros((len(jets), 1), dtype=np.int64)
     second = np.where(is_real, 1, -1)
     return {
-        "b_jet": Candidates("jets", _hardest(pt, is_b, n_b)),
-        "light_jet": Candidates("jets", _hardest(pt, mask & ~is_b, n_light)),
+        "b_jet": Candidates("jets", hardest_members(pt, is_b, n_b)),
+        "light_jet": Candidates("jets", hardest_members(pt, mask & ~is_b, n_light)),
         "lepton": Candidates("lepton", only),
         "neutrino": Candidates("neutrino", np.column_stack([only, second])),
     }
@@ -223,12 +224,3 @@ def tth_assignment_features(
     found["b_tag_q_min"] = np.minimum(tags["q1"], tags["q2"])
     found["b_tag_higgs"] = tags["b1"] + tags["b2"]
     return {feature: np.where(is_there, values, np.nan) for feature, values in found.items()}
-
-
-def _hardest(pt: Array, is_chosen: Mask, n: int) -> IntArray:
-    """Return the places of the ``n`` chosen jets of largest pT, -1 behind the last one."""
-    order = np.argsort(np.where(is_chosen, -pt, np.inf), axis=1, kind="stable")[:, :n]
-    is_there = np.take_along_axis(is_chosen, order, axis=1)
-    members = np.full((len(pt), n), -1, dtype=np.int64)
-    members[:, : order.shape[1]] = np.where(is_there, order, -1)
-    return members

@@ -1,0 +1,3 @@
+"""What puts a decay together again: candidate assignments, ranked by χ² or by boosted trees."""
+
+from __future__ import annotations

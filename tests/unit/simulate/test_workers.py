@@ -19,9 +19,12 @@ pytestmark = pytest.mark.simulation
 FAST = {"multi_parton_interactions": False}
 
 SCRIPT = """
-import os
+import os, signal
 from pathlib import Path
 from hepdl.simulate.pythia_jets import generate
+
+# A shell that starts the tests in the background ignores Ctrl-C on behalf of all below it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def progress(n_new):
     Path(r"{mark}").touch()

@@ -206,7 +206,17 @@ def sync(runs: tuple[Path, ...], tracking_uri: str | None) -> None:
 @click.argument(
     "kind",
     type=click.Choice(
-        ["models", "losses", "loops", "generators", "metrics", "schemas", "analyses"]
+        [
+            "models",
+            "combinations",
+            "losses",
+            "loops",
+            "generators",
+            "metrics",
+            "calibrations",
+            "schemas",
+            "analyses",
+        ]
     ),
 )
 def list_parts(kind: str) -> None:

@@ -10,6 +10,7 @@ from hepdl.events import Inputs, ParticleInputs
 from hepdl.io import check_files
 from hepdl.kinematics import PARTICLE_FEATURES
 from hepdl.pipeline import parts
+from hepdl.pipeline.combinations import in_words
 from hepdl.pipeline.load import Analysis, load_analysis
 from hepdl.schema import Schema
 
@@ -57,6 +58,7 @@ def check_analysis(analysis: Path, overrides: Iterable[str] = ()) -> str:
         f"seeds {list(checked.config.train_of(name).seeds)}"
         for name, model in checked.config.models.items()
     ]
+    lines += [f"combination {line}" for line in in_words(checked.config)]
     return "\n".join([*lines, f"{checked.name}: nothing wrong found"])
 
 

@@ -15,6 +15,9 @@ __all__ = [
     "AnalysisConfig",
     "AuxiliaryConfig",
     "CalibrationConfig",
+    "CalibrationMethod",
+    "CombinationConfig",
+    "CombinationMethod",
     "DecorrelationConfig",
     "EvaluateConfig",
     "ModelConfig",
@@ -26,7 +29,10 @@ __all__ = [
 ]
 
 NegativePolicy = Literal["keep", "absolute", "drop", "reweight"]
+CalibrationMethod = Literal["temperature", "isotonic"]
+CombinationMethod = Literal["stack", "rank_average"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
 
 class _Strict(BaseModel):
@@ -157,7 +163,7 @@ class TrainingWeights(_Strict):
 class CalibrationConfig(_Strict):
     """A map of ``hepdl.posthoc`` from scores to probabilities, fitted on the validation part."""
 
-    method: Literal["none", "temperature", "isotonic"] = "none"
+    method: Literal["none", CalibrationMethod] = "none"
 
 
 class EvaluationWeights(_Strict):
@@ -264,8 +270,26 @@ class ModelConfig(_Strict):
     options: dict[str, Any] = {}
     train: dict[str, Any] = {}
     decorrelation: DecorrelationConfig | None = None
-    auxiliary: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")], AuxiliaryConfig] = {}
+    auxiliary: dict[Name, AuxiliaryConfig] = {}
     calibration: CalibrationConfig | None = None
+
+
+class CombinationConfig(_Strict):
+    """Several models as one more contender: a map of ``hepdl.posthoc`` from their scores to one.
+
+    The map is fitted on the validation part (of each fold), with the chosen seed of each member.
+    """
+
+    of: tuple[str, ...]
+    method: CombinationMethod = "stack"
+
+    @field_validator("of")
+    @classmethod
+    def _several(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(value) < 2 or len(set(value)) != len(value):
+            message = f"'of' must name two or more different models, got {list(value)}"
+            raise ValueError(message)
+        return value
 
 
 class EvaluateConfig(_Strict):
@@ -304,14 +328,18 @@ class AnalysisConfig(_Strict):
     processes: dict[str, ProcessConfig] = Field(min_length=1)
     split: SplitConfig = SplitConfig()
     weights: WeightsConfig = WeightsConfig()
-    models: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")], ModelConfig] = Field(
-        min_length=1
-    )
+    models: dict[Name, ModelConfig] = Field(min_length=1)
+    combinations: dict[Name, CombinationConfig] = {}
     train: TrainConfig = TrainConfig()
     decorrelation: DecorrelationConfig = DecorrelationConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()
+
+    @property
+    def contenders(self) -> tuple[str, ...]:
+        """Everything that is compared: the models, then their combinations."""
+        return (*self.models, *self.combinations)
 
     def train_of(self, name: str) -> TrainConfig:
         """Return the training settings of one model: its own over the global ones."""

@@ -56,7 +56,8 @@ CAPTIONS = {
     "roc": "Background rejection against signal efficiency on the test part; further up is better.",
     "roc_window": "The same inside the window {window}, its spectra flattened anew.",
     "cost": "Area under the ROC curve against what it costs: parameters, time and speed of the "
-    "training (boosted trees: nodes, and entries times rounds per second).",
+    "training (boosted trees: nodes, and entries times rounds per second; a combination costs what "
+    "its members cost).",
     "scores": "Scores of signal and background: filled, the training part; points, the test part. "
     "Where the two differ, the model has learnt its training events by heart.",
     "scores_log": "The same on a logarithmic axis.",
@@ -134,7 +135,7 @@ def figures_of(drawing: Drawing) -> Iterator[tuple[str, str, Draw]]:
     yield "Comparison", "roc", partial(_roc, drawing, drawing.index, drawing.weight, "")
     if config.evaluate.window is not None:
         yield "Comparison", "roc_window", partial(_roc_window, drawing)
-    if len(config.models) > 2:
+    if len(config.contenders) > 2:
         yield "Comparison", "cost", partial(draw_cost, drawing.metrics["models"])
     yield "Scores and calibration", "scores", partial(_scores, drawing, log=False)
     yield "Scores and calibration", "scores_log", partial(_scores, drawing, log=True)
@@ -164,7 +165,7 @@ def _curves(
 ) -> dict[str, list[RocCurve]]:
     label = drawing.dataset.label[index]
     return {
-        name: [roc_curve(label, values[index], weight) for values in found.by_seed.values()]
+        name: [roc_curve(label, values[index], weight) for values in found.trainings]
         for name, found in drawing.scores.items()
     }
 
@@ -266,7 +267,7 @@ def _efficiencies(drawing: Drawing) -> Figure:
 def _training(drawing: Drawing) -> Figure:
     histories: dict[str, dict[int, Any]] = {}
     best: dict[str, dict[int, int]] = {}
-    for name in drawing.scores:
+    for name in drawing.config.models:
         for line, task in enumerate(fit_tasks(drawing.config, name)):
             folder = drawing.work.folder.model(name, task.seed, task.fold)
             histories.setdefault(name, {})[line] = load_history(folder)
@@ -314,7 +315,7 @@ def _features(drawing: Drawing) -> Figure:
 
 def _tree_inputs(drawing: Drawing) -> TreeInputs | None:
     """Return the recipe of the first model that works on jet trees."""
-    for name in drawing.scores:
+    for name in drawing.config.models:
         trees = load_folds(drawing.work.folder.model(name))[0].inputs.trees
         if trees is not None:
             return trees

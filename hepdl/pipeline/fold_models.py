@@ -22,7 +22,7 @@ __all__ = ["load_folds", "mean_card", "save_folds"]
 _MEANS = ("best_validation_auc", "events_per_second")
 _WHOLE_MEANS = ("best_epoch", "n_parameters")
 # What belongs to the model of one fold alone.
-_OF_ONE = ("scaling", "calibration", "stopped_early", "seed", "fold")
+_OF_ONE = ("scaling", "calibration", "stopped_early", "seed", "fold", "map", "trained")
 # Documents of the first fold that stand for the whole model in the report.
 _SHOWN = ("history.json", "diagnostics.json")
 
@@ -31,7 +31,7 @@ def load_folds(folder: Path) -> tuple[SavedModel, ...]:
     """Return the models of all folds in their order; the one model if there are no folds.
 
     Raises:
-        ConfigError: There is no model in the folder.
+        ConfigError: There is no model in the folder, or a combination of others.
         DataError: A model was written by a newer hepdl, or its files do not fit together.
     """
     card = load_card(folder)
@@ -49,9 +49,15 @@ def mean_card(cards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         **cards[0],
         "fit_seconds": sum(float(card["fit_seconds"]) for card in cards),
-        **{key: float(np.mean([card[key] for card in cards])) for key in _MEANS},
-        **{key: round(float(np.mean([card[key] for card in cards]))) for key in _WHOLE_MEANS},
+        **{key: _mean(cards, key) for key in _MEANS},
+        **{key: None if (m := _mean(cards, key)) is None else round(m) for key in _WHOLE_MEANS},
     }
+
+
+def _mean(cards: Sequence[Mapping[str, Any]], key: str) -> float | None:
+    """Return a mean; None if the models have no such number, as combinations have no epoch."""
+    values = [card[key] for card in cards]
+    return None if None in values else float(np.mean(values))
 
 
 def save_folds(folder: Path, n_folds: int) -> list[Path]:
@@ -65,7 +71,7 @@ def save_folds(folder: Path, n_folds: int) -> list[Path]:
     cards = [load_card(path) for path in folders]
     card = {key: value for key, value in mean_card(cards).items() if key not in _OF_ONE}
     card |= {
-        "format_version": FORMAT_VERSION,
+        "format_version": max(FORMAT_VERSION, card["format_version"]),
         "folds": {
             "n": n_folds,
             "by": f"event_number % {n_folds}",

@@ -13,8 +13,9 @@ def describe(kind: str) -> str:
     """Return one name a line, with the first sentence of its description.
 
     Args:
-        kind: ``models``, ``losses``, ``loops``, ``generators``, ``metrics``, ``schemas`` or
-            ``analyses``; the last two are looked up in the current folder.
+        kind: ``models``, ``combinations``, ``losses``, ``loops``, ``generators``, ``metrics``,
+            ``calibrations``, ``schemas`` or ``analyses``; the last two are looked up in the
+            current folder.
     """
     if kind == "schemas":
         rows = [(path.stem, str(path)) for path in sorted(Path("data_schemas").glob("*.yaml"))]

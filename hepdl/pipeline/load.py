@@ -15,6 +15,7 @@ from hepdl.errors import ConfigError, HepdlError, unknown_name
 from hepdl.kinematics import PARTICLE_FEATURES
 from hepdl.pipeline import parts
 from hepdl.pipeline.auxiliary import auxiliary_problems
+from hepdl.pipeline.combinations import combination_problems
 from hepdl.pipeline.config import AnalysisConfig, DecorrelationConfig, ModelConfig, TrainConfig
 from hepdl.schema import Schema, load_schema, read_yaml, word_problems
 
@@ -79,6 +80,7 @@ def load_analysis(
         problems.append(str(error))
     problems += _check_parts(config, path)
     problems += auxiliary_problems(config, file=path.name)
+    problems += combination_problems(config, file=path.name)
     if schema is not None:
         problems += _check_names(config, schema, path)
     if problems or schema is None:
@@ -127,7 +129,7 @@ def _set(content: dict[str, Any], key: str, value: Any) -> None:
             message = f"--set {key}: {where} is {inner!r}, not a mapping: there is no key below it"
             raise ConfigError(message)
         place = inner
-    if value is None and len(path) == 1 and path[0] in {"models", "processes"}:
+    if value is None and len(path) == 1 and path[0] in {"models", "combinations", "processes"}:
         if last not in place:
             raise ConfigError(unknown_name(path[0][:-1], last, place, where=f"--set {key}"))
         del place[last]
@@ -224,9 +226,9 @@ def _check_names(config: AnalysisConfig, schema: Schema, path: Path) -> list[str
     problems += _particle_problems(config, schema, path)
     problems += _split_problems(config, schema, path)
     reference = config.evaluate.reference
-    if reference is not None and reference not in config.models:
+    if reference is not None and reference not in config.contenders:
         place = f"evaluate.reference in {path.name}"
-        problems.append(unknown_name("model", reference, config.models, where=place))
+        problems.append(unknown_name("model", reference, config.contenders, where=place))
     known = fields + tuple(schema.collections)
     for key, text in (
         ("evaluate.window", config.evaluate.window),

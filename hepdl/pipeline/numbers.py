@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,8 @@ def model_numbers(
 
     Values are means over the seeds; the interval holds the bootstrap of the test events and, with
     several seeds, the error of the mean over seeds, in quadrature; ``seed_spread`` is the spread
-    itself. Calibration and dependence are those of the seed that the validation part chose.
+    itself. Calibration and dependence are those of the seed that the validation part chose. A
+    combination has one score and no seeds of its own.
 
     Args:
         scores: Scores of all events of the data set.
@@ -58,12 +59,12 @@ def model_numbers(
         rankings[name] = [
             rank(
                 sample.label,
-                scores.by_seed[seed][sample.index],
+                training[sample.index],
                 sample.weight,
                 bootstrap=sample.bootstrap,
                 signal_efficiencies=config.signal_efficiencies,
             )
-            for seed in seeds
+            for training in scores.trainings
         ]
     everything = samples["all"]
     best = scores.chosen[everything.index]
@@ -71,9 +72,8 @@ def model_numbers(
     numbers: dict[str, Any] = {
         **_separation(rankings["all"]),
         "n_parameters": card["n_parameters"],
-        "fit_seconds": sum(float(of_seed[s]["fit_seconds"]) for s in seeds) / len(seeds),
-        "events_per_second": sum(float(of_seed[s]["events_per_second"]) for s in seeds)
-        / len(seeds),
+        "fit_seconds": _mean_of(list(of_seed.values()) or [card], "fit_seconds"),
+        "events_per_second": _mean_of(list(of_seed.values()) or [card], "events_per_second"),
         "best_epoch": card["best_epoch"],
         "chosen_seed": cards.chosen_seed,
         "expected_calibration_error": calibration_error(
@@ -91,7 +91,8 @@ def model_numbers(
                 "best_validation_auc": of_seed[seed]["best_validation_auc"],
                 "best_epoch": of_seed[seed]["best_epoch"],
             }
-            for seed, ranking in zip(seeds, rankings["all"], strict=True)
+            # A combination has a ranking, and no seed that it would belong to.
+            for seed, ranking in zip(seeds, rankings["all"], strict=bool(seeds))
         },
     }
     if len(seeds) > 1:
@@ -163,6 +164,12 @@ def _mean_interval(intervals: list[Interval], replicas: Floats) -> dict[str, flo
     low = value - math.hypot(value - bootstrap.low, seeds)
     high = value + math.hypot(bootstrap.high - value, seeds)
     return Interval(value, low, high).as_dict()
+
+
+def _mean_of(cards: Sequence[Mapping[str, Any]], key: str) -> float | None:
+    """Return the mean over the seeds; None of what a combination does not have."""
+    values = [card[key] for card in cards]
+    return None if None in values else sum(map(float, values)) / len(values)
 
 
 def _finite(value: float) -> float | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hepdl.pipeline.combinations import in_words
 from hepdl.pipeline.flow_report import DIAGNOSTICS, diagnostics_section
 from hepdl.pipeline.work import Work
 from hepdl.report.html import Block, Details, Page, Picture, Section, Text
@@ -75,13 +76,13 @@ def _summary(work: Work, metrics: Mapping[str, Any]) -> tuple[str, ...]:
     splits = metrics["data"]["splits"]
     n_train, n_test = sum(splits["train"].values()), sum(splits["test"].values())
     sizes = (
-        f"{len(metrics['models'])} models trained on {n_train} entries and compared on the same "
+        f"{len(config.models)} models trained on {n_train} entries and compared on the same "
         f"{n_test} test entries, which were opened once."
     )
     if "folds" in metrics["data"]:
         k = len(metrics["data"]["folds"])
         sizes = (
-            f"{len(metrics['models'])} models, each trained {k} times: the entries with "
+            f"{len(config.models)} models, each trained {k} times: the entries with "
             f"event_number % {k} = f are scored by the training that left them out, so that all "
             f"{n_test} entries are test entries. A training had {n_train} entries on average."
         )
@@ -100,6 +101,12 @@ def _summary(work: Work, metrics: Mapping[str, Any]) -> tuple[str, ...]:
     if calibrated:
         how = ", ".join(f"{name} ({method})" for name, method in calibrated.items())
         lines.append(f"Scores made probabilities on the validation part: {how}.")
+    if config.combinations:
+        how = "; ".join(in_words(config))
+        lines.append(
+            "Combinations of their scores, fitted on the validation part with the seeds that it "
+            f"chose: {how}."
+        )
     return (*lines, *headline(metrics))
 
 

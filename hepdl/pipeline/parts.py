@@ -14,9 +14,10 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 from hepdl.errors import ConfigError, unknown_name
+from hepdl.pipeline.config import CalibrationMethod, CombinationMethod
 
 __all__ = ["available", "build", "check", "module", "part", "summary"]
 
@@ -27,6 +28,12 @@ ROOMS = {
     "generators": "simulate",
     "metrics": "evaluate",
     "calibrations": "posthoc",
+    "combinations": "posthoc",
+}
+# Two kinds of part share a room: the configuration says which name is which.
+_NAMES = {
+    "calibrations": get_args(CalibrationMethod),
+    "combinations": get_args(CombinationMethod),
 }
 _PACKAGE = Path(__file__).parents[1]
 
@@ -38,7 +45,8 @@ def available(kind: str) -> tuple[str, ...]:
     True
     """
     found = iter_modules([str(_PACKAGE / ROOMS[kind])])
-    return tuple(sorted(m.name for m in found if not m.ispkg and not m.name.startswith("_")))
+    names = (m.name for m in found if not m.ispkg and not m.name.startswith("_"))
+    return tuple(sorted(name for name in names if name in _NAMES.get(kind, (name,))))
 
 
 def summary(kind: str, name: str) -> str:

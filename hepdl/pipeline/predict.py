@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from hepdl.errors import ConfigError, unknown_name
 from hepdl.io import Accounting, iterate, write_table
+from hepdl.pipeline.combined import CombinedTagger, Member
 from hepdl.pipeline.tagger import Tagger, load_model
 
 __all__ = ["predict_files"]
@@ -40,7 +41,7 @@ def predict_files(
         output: The ROOT file to write.
         mode: ``new``: the selected entries; ``friend``: one row per entry of the input, in its
             order, with ``hepdl_selected`` and a score of -1 for entries that fail the selection.
-        models: Names of models; empty for all of the run.
+        models: Names of models and combinations; empty for all of the run.
         device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
@@ -76,18 +77,32 @@ def _names(run_folder: Path, models: Sequence[str]) -> list[str]:
 
 
 def _score(
-    files: Sequence[str], taggers: dict[str, Tagger]
+    files: Sequence[str], taggers: dict[str, Tagger | CombinedTagger]
 ) -> tuple[dict[str, npt.NDArray[Any]], Accounting]:
     schema = next(iter(taggers.values())).schema
+    single = _single(taggers)
     accounting = Accounting()
     columns: dict[str, list[npt.NDArray[Any]]] = {}
     for chunk in iterate(files, schema, accounting=accounting, with_entry=True):
         for name in ("event_number", "run_number", "hepdl_entry"):
             if name in chunk.fields:
                 columns.setdefault(name, []).append(np.asarray(chunk[name]))
+        scores = {name: model.predict(chunk) for name, model in single.items()}
         for name, tagger in taggers.items():
-            columns.setdefault(f"score_{name}", []).append(tagger.predict(chunk))
+            if isinstance(tagger, CombinedTagger):
+                scores[name] = tagger.combine(scores, chunk)
+            columns.setdefault(f"score_{name}", []).append(scores[name])
     return {name: np.concatenate(values) for name, values in columns.items()}, accounting
+
+
+def _single(taggers: dict[str, Tagger | CombinedTagger]) -> dict[str, Member]:
+    """Return every model that computes: those wanted and members of combinations, each once."""
+    found: dict[str, Member] = {}
+    for tagger in taggers.values():
+        members = tagger.members if isinstance(tagger, CombinedTagger) else (tagger,)
+        for member in members:
+            found.setdefault(member.name, member)
+    return found
 
 
 def _aligned(table: dict[str, npt.NDArray[Any]], n_entries: int) -> dict[str, npt.NDArray[Any]]:

@@ -13,6 +13,7 @@ import yaml
 
 from hepdl.errors import ConfigError, StoppedError
 from hepdl.pipeline import logs
+from hepdl.pipeline.combined import CombinedTagger
 from hepdl.pipeline.environment import describe_environment
 from hepdl.pipeline.folders import (
     STAGES,
@@ -74,8 +75,8 @@ class Run:
         """Return the comparison as ``text``, ``markdown``, ``latex``, ``csv`` or ``html``."""
         return comparison_table(self.metrics, style=style)
 
-    def load_model(self, name: str) -> Tagger:
-        """Return a trained model of this run."""
+    def load_model(self, name: str) -> Tagger | CombinedTagger:
+        """Return a trained model of this run, or a combination of some."""
         return load_model(self.folder, name)
 
 

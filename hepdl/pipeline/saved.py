@@ -24,10 +24,19 @@ from hepdl.pipeline.folders import write_json
 from hepdl.posthoc import Calibration
 from hepdl.schema import Schema
 
-__all__ = ["SavedModel", "load_card", "load_history", "load_saved", "save_model"]
+__all__ = [
+    "SavedModel",
+    "is_combination",
+    "load_card",
+    "load_history",
+    "load_saved",
+    "save_model",
+]
 
 # 2: with a calibration or with folds, which an older hepdl would leave out without a word.
 FORMAT_VERSION = 2
+# A combination: a map, and the names of its members. The newest format that is read.
+COMBINATION_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -120,24 +129,35 @@ def load_card(folder: Path) -> dict[str, Any]:
         )
         raise ConfigError(message)
     card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if card["format_version"] > FORMAT_VERSION:
+    if card["format_version"] > COMBINATION_VERSION:
         message = (
-            f"{path}: format {card['format_version']} is newer than {FORMAT_VERSION}, which this "
+            f"{path}: format {card['format_version']} is newer than {COMBINATION_VERSION}, which this "
             f"hepdl {__version__} reads: update hepdl"
         )
         raise DataError(message)
     return card
 
 
+def is_combination(card: Mapping[str, Any]) -> bool:
+    """Whether what was saved combines other models of the run, and has no parameters of its own."""
+    return card.get("kind") == "combination"
+
+
 def load_saved(folder: Path) -> SavedModel:
     """Read what ``save_model`` wrote.
 
     Raises:
-        ConfigError: There is no model in the folder, or one for each fold.
+        ConfigError: There is no model in the folder, one for each fold, or a combination.
         DataError: The model was written by a newer hepdl, or its files do not fit together.
     """
     path = folder / "model.json"
     card = load_card(folder)
+    if is_combination(card):
+        message = (
+            f"{folder} is the {card['method']} of the models {', '.join(card['members'])} beside it, "
+            "and has no parameters of its own; load it with hepdl.load_model"
+        )
+        raise ConfigError(message)
     if "folds" in card:
         message = (
             f"{folder} holds {card['folds']['n']} models, one for each fold, below folds/; "

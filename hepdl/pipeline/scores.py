@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from hepdl.events.split import PARTS
 from hepdl.io import write_table
 from hepdl.io.tables import read_table
+from hepdl.pipeline.combined import load_maps, transformed
 from hepdl.pipeline.config import AnalysisConfig
 from hepdl.pipeline.dataset import Dataset, evaluation_weights
 from hepdl.pipeline.progress import progress
@@ -20,7 +22,7 @@ from hepdl.pipeline.scoring import score_arranged
 from hepdl.pipeline.streaming import in_chunks
 from hepdl.pipeline.work import Work
 
-__all__ = ["ModelScores", "Scores", "read_scores", "score_models", "write_scores"]
+__all__ = ["ModelScores", "Scores", "read_scores", "score_models", "score_rows", "write_scores"]
 
 SCORES_TTREE = "scores"
 
@@ -32,7 +34,7 @@ class ModelScores:
     """The scores of one model; with folds each event is scored by the model that has not seen it.
 
     Attributes:
-        by_seed: Scores by seed.
+        by_seed: Scores by seed; nothing for a combination, which takes the chosen ones.
         chosen: Of the seed that the validation part chose; with folds each fold chose its own.
         seen: With folds, by the model of the next fold, which has seen the event; else None.
 
@@ -44,12 +46,17 @@ class ModelScores:
     chosen: Values = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
     seen: Values | None = None
 
+    @property
+    def trainings(self) -> tuple[Values, ...]:
+        """The scores of each seed in rising order; those of a combination alone."""
+        return tuple(self.by_seed[seed] for seed in sorted(self.by_seed)) or (self.chosen,)
+
 
 Scores = dict[str, ModelScores]
 
 
 def score_models(work: Work, dataset: Dataset) -> Scores:
-    """Return the scores of all events by all models of the run."""
+    """Return the scores of all events by all models of the run, and by their combinations."""
     config = work.analysis.config
     folds = config.split.fold_numbers
     n_wanted = sum(len(config.train_of(name).seeds) * len(folds) for name in config.models)
@@ -65,19 +72,47 @@ def score_models(work: Work, dataset: Dataset) -> Scores:
                 best = int(load_card(work.folder.model(name, fold=fold))["seed"])
                 for seed in seeds:
                     folder = work.folder.model(name, seed, fold)
-                    found[seed][rows] = _score(work, dataset, folder, rows)
+                    found[seed][rows] = score_rows(work, dataset, folder, rows)
                     advance(text=name)
                 chosen[rows] = found[best][rows]
                 if seen is not None and fold is not None:
                     before = dataset.rows_of_fold((fold - 1) % len(folds))
                     folder = work.folder.model(name, best, fold)
-                    seen[before] = _score(work, dataset, folder, before)
+                    seen[before] = score_rows(work, dataset, folder, before)
             scores[name] = ModelScores(found, chosen, seen)
+    for name, combination in config.combinations.items():
+        members = [scores[member] for member in combination.of]
+        scores[name] = _combined(work, dataset, work.folder.model(name), members)
     return scores
 
 
-def _score(work: Work, dataset: Dataset, folder: Path, rows: npt.NDArray[np.int64]) -> Values:
-    """Return the scores of some events by one saved model."""
+def _combined(
+    work: Work, dataset: Dataset, folder: Path, members: Sequence[ModelScores]
+) -> ModelScores:
+    """Return the scores of a combination from those of its members' chosen seeds."""
+    folds = work.analysis.config.split.fold_numbers
+    columns = np.column_stack([member.chosen for member in members])
+    chosen = np.zeros(len(dataset), dtype=np.float32)
+    seen = None if dataset.folds is None else chosen.copy()
+    for fold, fitted in zip(folds, load_maps(folder), strict=True):
+        rows = dataset.rows_of_fold(fold)
+        chosen[rows] = transformed(fitted, columns[rows])
+        if seen is not None and fold is not None:
+            before = dataset.rows_of_fold((fold - 1) % len(folds))
+            of_before = [m.seen[before] for m in members if m.seen is not None]
+            seen[before] = transformed(fitted, np.column_stack(of_before))
+    return ModelScores({}, chosen, seen)
+
+
+def score_rows(work: Work, dataset: Dataset, folder: Path, rows: npt.NDArray[np.int64]) -> Values:
+    """Return the scores of some events by one saved model.
+
+    Args:
+        work: The run.
+        dataset: All events of the run.
+        folder: Of the saved model.
+        rows: The events wanted.
+    """
     saved = load_saved(folder)
     stream = work.analysis.config.train_of(saved.name).stream
     found = [
@@ -125,4 +160,6 @@ def read_scores(path: Path, config: AnalysisConfig) -> Scores:
         columns = [f"score_{name}" if len(seeds) == 1 else f"score_{name}_seed{s}" for s in seeds]
         by_seed = {seed: table[column] for seed, column in zip(seeds, columns, strict=True)}
         scores[name] = ModelScores(by_seed, table[f"score_{name}"], table.get(f"score_{name}_seen"))
+    for name in config.combinations:
+        scores[name] = ModelScores({}, table[f"score_{name}"], table.get(f"score_{name}_seen"))
     return scores

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hepdl.errors import DataError
+from hepdl.pipeline.combined import CombinedTagger
+from hepdl.pipeline.saved import is_combination, load_card
 from hepdl.pipeline.tagger import Tagger, load_model
 from hepdl.schema import Schema
 
@@ -21,10 +23,10 @@ class ServedModel:
     """What ``mlflow.pyfunc.load_model`` hands out.
 
     Args:
-        tagger: The trained model.
+        tagger: The trained model, or a combination.
     """
 
-    def __init__(self, tagger: Tagger) -> None:
+    def __init__(self, tagger: Tagger | CombinedTagger) -> None:
         self.tagger = tagger
 
     def predict(
@@ -49,13 +51,16 @@ def _load_pyfunc(path: str) -> ServedModel:
     """Load an MLflow model; MLflow finds this function by its name.
 
     Args:
-        path: A folder laid out like the output folder of a run, with one model in it.
+        path: A folder laid out like the output folder of a run, with one model in it, or with one
+            combination and its members.
     """
-    (folder,) = (Path(path) / "models").iterdir()
+    folders = sorted((Path(path) / "models").iterdir())
+    combined = [folder for folder in folders if is_combination(load_card(folder))]
+    (folder,) = combined or folders
     return ServedModel(load_model(path, folder.name))
 
 
-def _check_event_number(table: Any, tagger: Tagger) -> None:
+def _check_event_number(table: Any, tagger: Tagger | CombinedTagger) -> None:
     """Folds go by the event number: one that is made up would pick a model that saw the event."""
     name = tagger.schema.event_number
     if name not in table.columns:

@@ -47,7 +47,7 @@ class Cards:
     """What was saved with the models of one name.
 
     Attributes:
-        by_seed: Of each seed, one for each fold; one without folds.
+        by_seed: Of each seed, one for each fold; one without folds. Nothing for a combination.
         chosen: Of the seed that the validation part chose, in each fold.
     """
 
@@ -56,9 +56,14 @@ class Cards:
 
     @property
     def chosen_seed(self) -> int | None:
-        """The seed that was chosen; None if the folds chose different ones."""
-        found = {int(card["seed"]) for card in self.chosen}
+        """The seed that was chosen; None if the folds chose different ones, or it has none."""
+        found = {_whole(card["seed"]) for card in self.chosen}
         return found.pop() if len(found) == 1 else None
+
+
+def _whole(value: Any) -> int | None:
+    """Return a whole number; None of what a combination does not have."""
+    return None if value is None else int(value)
 
 
 def spread(values: Sequence[float]) -> dict[str, float | None]:
@@ -110,15 +115,15 @@ def fold_numbers(
         fold: ``(n_test,)``.
     """
     chosen = scores.chosen[sample.index]
-    by_fold = {}
+    by_fold: dict[str, dict[str, Any]] = {}
     for number, card in enumerate(cards.chosen):
         inside = fold == number
         area = auc(sample.label[inside], chosen[inside], sample.weight[inside])
         by_fold[str(number)] = {
             "auc": float(area),
             "n_entries": int(inside.sum()),
-            "chosen_seed": int(card["seed"]),
-            "best_epoch": int(card["best_epoch"]),
+            "chosen_seed": _whole(card["seed"]),
+            "best_epoch": _whole(card["best_epoch"]),
             "best_validation_auc": float(card["best_validation_auc"]),
         }
     areas = [float(entry["auc"]) for entry in by_fold.values()]

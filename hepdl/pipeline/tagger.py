@@ -15,9 +15,10 @@ import torch
 from hepdl.events.split import fold_of
 from hepdl.events.table import from_awkward
 from hepdl.io import iterate
+from hepdl.pipeline.combined import CombinedTagger, load_maps, member_folders
 from hepdl.pipeline.dataset import arrange
 from hepdl.pipeline.fold_models import load_folds
-from hepdl.pipeline.saved import SavedModel, load_card
+from hepdl.pipeline.saved import SavedModel, is_combination, load_card
 from hepdl.pipeline.scoring import score_arranged, score_by_fold
 from hepdl.schema import Schema
 from hepdl.train import choose_device
@@ -101,18 +102,29 @@ class Tagger:
         )
 
 
-def load_model(run: Path | str, name: str | None = None, *, device: str = "auto") -> Tagger:
-    """Return a trained model of a run.
+def load_model(
+    run: Path | str, name: str | None = None, *, device: str = "auto"
+) -> Tagger | CombinedTagger:
+    """Return a trained model of a run, or a combination with its members.
 
     Args:
         run: The output folder of the run; without a name, the folder of one model.
-        name: The key of the model under ``models:``.
+        name: The key of the model under ``models:`` or ``combinations:``.
         device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
-        ConfigError: There is no such model.
+        ConfigError: There is no such model, or a member of a combination is not there.
+        DataError: A member is not the one that was combined.
     """
     folder = Path(run) if name is None else Path(run) / "models" / name
+    card = load_card(folder)
+    if is_combination(card):
+        members = [_load(path, device) for path in member_folders(folder, card)]
+        return CombinedTagger(tuple(members), load_maps(folder), card)
+    return _load(folder, device)
+
+
+def _load(folder: Path, device: str) -> Tagger:
     found = load_folds(folder)
     card = load_card(folder)
     if "folds" not in card:

@@ -4,12 +4,14 @@ The score is ``sigmoid(b + sum_k c_k logit(s_k))``. Where the members' logits ar
 ratios of independent features, all ``c_k`` are 1; a member that knows nothing gets 0; two members
 that say the same share their part.
 
-What is minimised is the weighted mean of the cross entropy plus ``|c - 1/n_members|^2`` over
-``2 n_eff width^2``, with the effective number of events ``n_eff = (sum w)^2 / sum w^2``: a normal
-prior on the coefficients around the plain mean of the logits, which counts for little from a few
-hundred events on and decides where members are so alike that the events cannot. Neither changes when
-all weights are scaled. The constant ``b`` is free, so that the score is a probability of the mixture
-that the weights make.
+Each member's logits are first brought to the scale on which they are right, by a regression of their
+own: trees that stopped after one round are as shy as networks are loud. Then what is minimised is
+the weighted mean of the cross entropy plus ``|r - 1/n_members|^2 / (2 n_eff width^2)``, where ``r``
+are the shares of the members on these scales, and ``n_eff = (sum w)^2 / sum w^2``: a normal prior
+around the plain mean. It counts for little from a few hundred events on, and decides where members
+are so alike that the events cannot. Nothing changes when all weights are scaled, or when a member's
+logits are stretched and moved. The constant is free, so that the score is a probability of the
+mixture that the weights make.
 
 Weights of either sign enter as they are. The loss may then have several minima; the one downhill of
 the plain mean is taken.
@@ -17,8 +19,9 @@ the plain mean is taken.
 Reference:
     D. H. Wolpert, "Stacked generalization", Neural Networks 5 (1992) 241; K. M. Ting,
     I. H. Witten, "Issues in stacked generalization", J. Artif. Intell. Res. 10 (1999) 271,
-    arXiv:1105.5466 (a linear model of the members' probabilities). Effective number of events: L.
-    Kish, "Survey Sampling", Wiley 1965.
+    arXiv:1105.5466 (a linear model of the members' probabilities); J. Platt, Advances in Large
+    Margin Classifiers (2000) 61 (the scale of one member); L. Kish, "Survey Sampling", Wiley 1965
+    (effective number of events).
 """
 
 from __future__ import annotations
@@ -44,6 +47,11 @@ Floats = npt.NDArray[np.float64]
 NEAREST_TO_0_AND_1 = 1e-6
 # Of the prior around the plain mean: for two members, one alone is one width away.
 PRIOR_WIDTH = 0.5
+# Of the prior of a member's scale around 0, in units of the spread of its logits. A member that is
+# right has a scale of about its separation in standard deviations, so this only bounds it.
+SCALE_WIDTH = 10.0
+# A spread of logits below this is rounding: scores are float32.
+SAME = 1e-6
 MAX_ITERATIONS = 500
 # Largest component of the gradient of the mean cross entropy that counts as zero.
 FLAT = 1e-7
@@ -80,16 +88,19 @@ class Stack:
             DataError: As `hepdl.posthoc.inputs.members.check_members`, or no minimum was found.
         """
         events = check_members(scores, label, event_weight)
+        logits, is_signal = _logits(events.scores), events.is_signal
         weight = events.event_weight / events.event_weight.sum()
         n_effective = 1.0 / float(np.sum(weight**2))
-        intercept, coefficients = regress(
-            _logits(events.scores),
-            events.is_signal,
+        strength = 1.0 / (n_effective * SCALE_WIDTH**2)
+        scales = np.array([_scale(x, is_signal, weight, strength=strength) for x in logits.T])
+        intercept, shares = regress(
+            logits * scales,
+            is_signal,
             weight,
-            centre=1.0 / events.scores.shape[1],
+            centre=1.0 / len(scales),
             strength=1.0 / (n_effective * PRIOR_WIDTH**2),
         )
-        return cls(intercept, coefficients)
+        return cls(intercept, shares * scales)
 
     def transform(self, scores: npt.ArrayLike) -> Floats:
         """Return one score for each row.
@@ -176,6 +187,20 @@ def regress(
         )
         raise DataError(message)
     return float(found.x[0]), np.asarray(found.x[1:], dtype=np.float64)
+
+
+def _scale(
+    logits: Floats, is_signal: npt.NDArray[np.bool_], event_weight: Floats, *, strength: float
+) -> float:
+    """Return what the logits of one member are to be multiplied by; 0 if they are all the same."""
+    size = np.abs(event_weight) / np.abs(event_weight).sum()
+    mean = float(np.sum(size * logits))
+    spread = float(np.sqrt(np.sum(size * (logits - mean) ** 2)))
+    if spread < SAME:
+        return 0.0
+    standardised = ((logits - mean) / spread)[:, np.newaxis]
+    _, slope = regress(standardised, is_signal, event_weight, centre=0.0, strength=strength)
+    return float(slope[0]) / spread
 
 
 def _logits(scores: Floats) -> Floats:

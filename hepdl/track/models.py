@@ -40,7 +40,7 @@ def log_model(client: Any, experiment: str, record: str, folder: Path, line: dic
         mlflow.pyfunc.save_model(
             f"{scratch}/model",
             loader_module=line["loader"],
-            data_path=str(_copy(folder / line["path"], Path(scratch) / "run", line["model"])),
+            data_path=str(_copy(folder, line, Path(scratch) / "run")),
             mlflow_model=described,
             signature=_signature(line["inputs"], line["output"]),
             pip_requirements=["hepdl"],
@@ -51,10 +51,13 @@ def log_model(client: Any, experiment: str, record: str, folder: Path, line: dic
     return str(model.model_id)
 
 
-def _copy(source: Path, run: Path, name: str) -> Path:
-    """Lay out the files of one model, without its other seeds, as in an output folder."""
-    target = run / "models" / name
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns("seeds"))
+def _copy(folder: Path, line: Mapping[str, Any], run: Path) -> Path:
+    """Lay out the files of one model and its members, without other seeds, as in an output folder."""
+    places = {line["model"]: line["path"]}
+    places |= {Path(member).name: member for member in line.get("members", ())}
+    for name, path in places.items():
+        target = run / "models" / name
+        shutil.copytree(folder / path, target, ignore=shutil.ignore_patterns("seeds"))
     return run
 
 

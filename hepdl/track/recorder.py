@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,7 +72,13 @@ class Recorder:
         self._add({"what": "artifact", "model": model, "path": self._relative(path)})
 
     def model(
-        self, path: Path, *, name: str, inputs: Mapping[str, str], loader: str = LOADER
+        self,
+        path: Path,
+        *,
+        name: str,
+        inputs: Mapping[str, str],
+        loader: str = LOADER,
+        members: Sequence[Path] = (),
     ) -> None:
         """Record a fitted model.
 
@@ -81,8 +87,11 @@ class Recorder:
             name: Its key under ``models:``.
             inputs: Kind of each input column: ``float``, or ``array`` for ``collection.field``.
             loader: Module with the ``_load_pyfunc`` that reads the files, by its full name.
+            members: Folders of the models that it combines; MLflow's model holds copies of them.
         """
-        line = {"what": "model", "model": name, "path": self._relative(path)}
+        line: dict[str, Any] = {"what": "model", "model": name, "path": self._relative(path)}
+        if members:
+            line["members"] = [self._relative(member) for member in members]
         self._add({**line, "inputs": dict(inputs), "output": "score", "loader": loader})
 
     def flush(self) -> None:

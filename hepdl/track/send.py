@@ -211,12 +211,13 @@ class _Sender:
             else:
                 log.warning("%s is gone, so it is missing in the tracking store", source)
         for owner, line in new.models.items():
-            if (self.folder / line["path"]).is_dir():
+            places = [self.folder / path for path in (line["path"], *line.get("members", ()))]
+            gone = [place for place in places if not place.is_dir()]
+            if not gone:
                 log_model(self.client, self.experiment, self.records[owner], self.folder, line)
-            else:
+            for place in gone:
                 log.warning(
-                    "%s is gone, so the model is missing in the tracking store",
-                    self.folder / line["path"],
+                    "%s is gone, so the model %s is missing in the tracking store", place, owner
                 )
 
     def _status(self, content: Content) -> None:

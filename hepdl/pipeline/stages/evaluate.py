@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ __all__ = ["evaluate", "selected_test"]
 log = logging.getLogger(__name__)
 
 # Numbers of single seeds and folds, the nuisances beyond the first, and words: in metrics.json only.
-_NOT_RECORDED = {"seeds", "folds", "dependence_on", "diagnosis"}
+_NOT_RECORDED = {"seeds", "folds", "dependence_on", "diagnosis", "combination"}
 FORMAT_VERSION = 1
 
 
@@ -81,6 +82,8 @@ def _metrics(work: Work, dataset: Dataset, scores: Scores) -> dict[str, Any]:
             if dataset.folds is not None:
                 fold = dataset.folds.fold[samples["all"].index]
                 models[name] |= fold_numbers(found, cards, samples["all"], fold)
+            if name in config.combinations:
+                models[name]["combination"] = _combination(work, name, models)
             looks = looks_of(work.folder.model(name))
             if looks:
                 models[name]["diagnosis"] = verdict_of(looks)
@@ -98,6 +101,13 @@ def _metrics(work: Work, dataset: Dataset, scores: Scores) -> dict[str, Any]:
     }
 
 
+def _combination(work: Work, name: str, models: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a combination is made of: its method, and its members with their chosen seeds."""
+    combination = work.analysis.config.combinations[name]
+    members = {member: models[member]["chosen_seed"] for member in combination.of}
+    return {"method": combination.method, "members": members}
+
+
 def _cards(work: Work, name: str) -> Cards:
     """Return what was saved with every model, by seed and fold, and with the chosen ones."""
     config = work.analysis.config
@@ -105,7 +115,7 @@ def _cards(work: Work, name: str) -> Cards:
     return Cards(
         by_seed={
             seed: [load_card(work.folder.model(name, seed, fold)) for fold in folds]
-            for seed in config.train_of(name).seeds
+            for seed in (config.train_of(name).seeds if name in config.models else ())
         },
         chosen=[load_card(work.folder.model(name, fold=fold)) for fold in folds],
     )

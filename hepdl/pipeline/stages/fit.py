@@ -10,6 +10,8 @@ from pathlib import Path
 
 from hepdl.events import ParticleInputs
 from hepdl.kinematics import PARTICLE_FEATURES
+from hepdl.pipeline.combined import member_folders
+from hepdl.pipeline.combining import combine_models
 from hepdl.pipeline.fitting import FitTask, fit_task, fit_tasks, is_network
 from hepdl.pipeline.fold_models import load_folds, save_folds
 from hepdl.pipeline.saved import SavedModel, load_card
@@ -22,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def fit(work: Work) -> Outcome:
-    """Train what is not trained yet, and copy the chosen seed of each model to its folder."""
+    """Train what is not trained yet, choose a seed of each model, and combine the models."""
     dataset = load_dataset(work)
     config = work.analysis.config
     outputs: list[Path] = []
@@ -34,6 +36,9 @@ def fit(work: Work) -> Outcome:
                 with _helpers(work, task):
                     fit_task(work, dataset, task)
         outputs += _settle(work, name)
+    combine_models(work, dataset)
+    for name in config.combinations:
+        outputs += _settle_combination(work, name)
     shutil.rmtree(work.folder.path / "checkpoints", ignore_errors=True)
     return Outcome(outputs)
 
@@ -57,6 +62,22 @@ def _settle(work: Work, name: str) -> list[Path]:
     settled["seed"] = card["seed"] if len(chosen) == 1 else ", ".join(map(str, chosen))
     work.recorder.params(settled, model=name)
     work.recorder.model(folder, name=name, inputs=_signature(models))
+    return files
+
+
+def _settle_combination(work: Work, name: str) -> list[Path]:
+    """Record a combination, and return its files."""
+    config = work.analysis.config
+    folder = work.folder.model(name)
+    files = [folder / "model.json"]
+    if config.split.folds is not None:
+        files = save_folds(folder, config.split.folds)
+    members = member_folders(folder, load_card(folder))
+    inputs: dict[str, str] = {}
+    for member in members:
+        inputs |= _signature(load_folds(member))
+    work.recorder.params(config.combinations[name].model_dump(mode="json"), model=name)
+    work.recorder.model(folder, name=name, inputs=inputs, members=members)
     return files
 
 

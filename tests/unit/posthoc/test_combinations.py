@@ -122,14 +122,50 @@ def test_members_that_are_the_same_change_no_order(kind: Kind) -> None:
     assert (np.diff(fitted.transform(scores[order][:, [0, 0, 0]])) > 0).all()
 
 
+def test_with_many_events_it_is_logistic_regression() -> None:
+    n = 40_000
+    scores, label = members(n, 36)
+    weight = np.random.default_rng(37).uniform(0.1, 2.0, n)
+    oracle = LogisticRegression(C=np.inf, tol=1e-10, max_iter=2000)
+    oracle.fit(logit(scores), label, weight)
+    found = Stack.fit(scores, label, weight)
+    # The prior pulls by (1 - 1/2) / PRIOR_WIDTH^2 = 2 against an information of 0.2 n.
+    np.testing.assert_allclose(found.coefficients, oracle.coef_[0], atol=5 * 2 / (0.2 * n))
+
+
 def test_the_prior_is_that_of_so_many_effective_events() -> None:
-    """The coefficients solve the score equation of likelihood and prior; n_eff = n for weight 1."""
+    """The shares solve the score equation of likelihood and prior; n_eff = n for weights of 1."""
     n = 300
     scores, label = members(n, 10)
     found = Stack.fit(scores, label, np.ones(n))
     x = logit(scores)
-    slope = x.T @ (expit(found.intercept + x @ found.coefficients) - label)
-    np.testing.assert_allclose(slope, -(found.coefficients - 0.5) / PRIOR_WIDTH**2, atol=1e-5)
+    alone = [LogisticRegression(C=np.inf, tol=1e-10).fit(x[:, [k]], label) for k in (0, 1)]
+    # Up to the prior of the scales: 1 / SCALE_WIDTH^2 against an information of 0.2 n.
+    scales = np.array([float(fit.coef_[0, 0]) for fit in alone])
+    slope = scales * (x.T @ (expit(found.intercept + x @ found.coefficients) - label))
+    expected = -(found.coefficients / scales - 0.5) / PRIOR_WIDTH**2
+    np.testing.assert_allclose(slope, expected, rtol=0.01)
+
+
+@pytest.mark.parametrize("n", [100, 2000])
+def test_the_stack_does_not_change_when_the_logits_of_a_member_are_stretched_and_moved(
+    n: int,
+) -> None:
+    """Trees that stopped after one round have logits of a few in a hundred, and as much to say."""
+    scores, label = members(n, 38)
+    other = scores.copy()
+    other[:, 1] = expit(0.03 * logit(scores[:, 1]) + 0.2)
+    one = Stack.fit(scores, label, np.ones(n)).transform(scores)
+    two = Stack.fit(other, label, np.ones(n)).transform(other)
+    np.testing.assert_allclose(two, one, atol=1e-6)
+
+
+def test_a_member_that_says_the_same_of_all_is_left_out() -> None:
+    scores, label = members(300, 39)
+    scores[:, 1] = 0.3
+    found = Stack.fit(scores, label, np.ones(300))
+    assert found.coefficients[1] == 0
+    assert found.coefficients[0] > 0.5
 
 
 def test_300_events_are_enough_for_two_members_that_nearly_agree() -> None:

@@ -311,3 +311,28 @@ def test_four_processes_may_begin_on_a_fresh_store_at_once(
     assert ends == [("", 0)] * 4
     assert sorted(row["run"] for row in table()) == ["0", "1", "2", "3"]
     assert len((tmp_path / "0" / FILE_NAME).read_text().splitlines()) == 3
+
+
+def test_a_combination_brings_its_members_and_is_left_out_without_them(
+    tmp_path: Path, mlflow_store: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "combined"
+    record = _a_run(folder, finish=False)
+    models = folder / "models"
+    (models / "stack").mkdir()
+    (models / "stack" / "model.json").write_text("{}")
+    members = [models / "recnn", models / "gone"]
+    inputs = {"jet_pt": "float"}
+    for name, chosen in (("whole", members[:1]), ("torn", members)):
+        record.model(
+            models / "stack", name=name, inputs=inputs, loader="a_loader_of_models", members=chosen
+        )
+    record.finish()
+    sent = send(folder, mlflow_store)
+    client = connect(mlflow_store)
+    experiment = client.get_run(sent.record).info.experiment_id
+    found = {m.name: m for m in client.search_logged_models([experiment])}
+    assert set(found) == {"recnn", "whole"}
+    assert f"{models / 'gone'} is gone, so the model torn is missing" in caplog.text
+    files = Path(found["whole"].artifact_location.removeprefix("file://")).rglob("*.npy")
+    assert [path.parent.name for path in files] == ["recnn"]  # without its other seeds

@@ -22,6 +22,7 @@ __all__ = [
     "EvaluateConfig",
     "ModelConfig",
     "ProcessConfig",
+    "ReconstructionConfig",
     "SimulateConfig",
     "SplitConfig",
     "TrainConfig",
@@ -292,6 +293,28 @@ class CombinationConfig(_Strict):
         return value
 
 
+class ReconstructionConfig(_Strict):
+    """How objects are assigned to the leaves of a decay; what is not given is that of ttH(bb).
+
+    ``decay``, ``objects``, ``candidates`` and ``truth`` are explained in
+    ``hepdl.events.reconstruction``; ``features`` is what trees look at, ``options`` how they grow.
+    """
+
+    ranking: Literal["chi_square", "boosted_trees"] = "boosted_trees"
+    decay: dict[str, Any] | None = None
+    objects: dict[str, Any] | None = None
+    candidates: dict[str, Any] | None = None
+    truth: dict[str, Any] | None = None
+    features: tuple[str, ...] = ()
+    options: dict[str, Any] = {}
+    seed: int = Field(default=0, ge=0)
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What says which object may be which leaf."""
+        return self.model_dump(include={"decay", "objects", "candidates", "truth"})
+
+
 class EvaluateConfig(_Strict):
     """The numbers of the comparison."""
 
@@ -331,6 +354,7 @@ class AnalysisConfig(_Strict):
     models: dict[Name, ModelConfig] = Field(min_length=1)
     combinations: dict[Name, CombinationConfig] = {}
     train: TrainConfig = TrainConfig()
+    reconstruction: ReconstructionConfig | None = None
     decorrelation: DecorrelationConfig = DecorrelationConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     evaluate: EvaluateConfig = EvaluateConfig()

@@ -9,12 +9,30 @@ import numpy.typing as npt
 import torch
 
 from hepdl.errors import DataError
-from hepdl.events import Events, Inputs, Jagged, JetTrees, ParticleInputs, TreeInputs
+from hepdl.events import (
+    AssignedEvents,
+    AssignmentInputs,
+    Events,
+    Inputs,
+    Jagged,
+    JetTrees,
+    ParticleInputs,
+    TreeInputs,
+)
 from hepdl.events.features import select_features
 from hepdl.events.particles import attach_particles
 from hepdl.events.split import PARTS, fold_of, in_validation, split_by_hash, split_by_value
 from hepdl.events.trees import attach_trees
+from hepdl.models.reconstruction.fitted import Reconstruction
 from hepdl.pipeline.config import AnalysisConfig
+from hepdl.pipeline.reconstruction import (
+    Reconstructor,
+    assign,
+    covers,
+    needs_of,
+    union,
+    with_assignments,
+)
 from hepdl.pipeline.weighting import CLASSES, TrainingWeigher, balanced_weights, check_part
 from hepdl.schema import Schema
 
@@ -56,15 +74,19 @@ class Dataset:
         part: Index into ``PARTS`` of each event, ``(n_events,)``.
         training_weight: What the loss and the boosted trees use, ``(n_events,)``; with folds nan.
         folds: How the events are dealt out to folds, or None.
+        reconstructor: Makes the reconstruction of the events, or None.
     """
 
     events: Events
     part: npt.NDArray[np.int8]
     training_weight: Array
     folds: Folds | None = None
+    reconstructor: Reconstructor | None = None
     _of_fold: dict[int, Dataset] = field(default_factory=dict, repr=False)
     _trees: dict[TreeInputs, JetTrees] = field(default_factory=dict, repr=False)
     _particles: dict[ParticleInputs, Jagged] = field(default_factory=dict, repr=False)
+    _assigned: dict[str, AssignedEvents] = field(default_factory=dict, repr=False)
+    _fitted: list[Reconstruction] = field(default_factory=list, repr=False)
 
     def __len__(self) -> int:
         return len(self.events)
@@ -74,9 +96,48 @@ class Dataset:
         """1 for signal, 0 for background, ``(n_events,)``."""
         return np.asarray(self.events.label.numpy())
 
-    def arranged(self, inputs: Inputs) -> Events:
-        """Return all events with what a model needs; trees and particles built once per recipe."""
-        events = select_features(self.events, inputs.features)
+    def reconstruction(self, inputs: Inputs) -> Reconstruction | None:
+        """Return what assigns objects for a model, fitted on our training part, once.
+
+        Args:
+            inputs: Of the model; for one that takes no assignments there is none.
+
+        Raises:
+            DataError: The training part cannot teach it.
+        """
+        if self.reconstructor is None or needs_of(inputs, self.events.observers) is None:
+            return None
+        if not self._fitted:
+            made = self.reconstructor.unfitted()
+            train = self.events.take(torch.from_numpy(self.index("train")))
+            made.fit(train, seed=self.reconstructor.seed)
+            self._fitted.append(made)
+        return self._fitted[0]
+
+    def assigned(self, reconstruction: Reconstruction, needed: AssignmentInputs) -> AssignedEvents:
+        """Return the assignments of all events, made once for all models."""
+        key = reconstruction.key
+        found = self._assigned.get(key)
+        if found is None or not covers(found, needed):
+            if self.reconstructor is not None:
+                needed = union(needed, self.reconstructor.needs)
+            found = self._assigned[key] = assign(self.events, reconstruction, needed)
+        return found
+
+    def arranged(self, inputs: Inputs, reconstruction: Reconstruction | None = None) -> Events:
+        """Return all events with what a model needs; each recipe is followed once.
+
+        Args:
+            inputs: Of the model.
+            reconstruction: That the model was trained with; without it, our own.
+        """
+        events = self.events
+        needed = needs_of(inputs, events.observers)
+        if needed is not None:
+            made = reconstruction or self.reconstruction(inputs)
+            found = assign(events, made, needed) if made is None else self.assigned(made, needed)
+            events = with_assignments(events, inputs, found)
+        events = select_features(events, inputs.features)
         if inputs.trees is not None:
             if inputs.trees not in self._trees:
                 trees = attach_trees(self.events, inputs.trees).jet_trees
@@ -126,7 +187,7 @@ class Dataset:
                 message = f"fold {fold} of {self.folds.n}: {error}"
                 raise DataError(message) from error
             self._of_fold[fold] = replace(
-                self, part=part, training_weight=weight, folds=None, _of_fold={}
+                self, part=part, training_weight=weight, folds=None, _of_fold={}, _fitted=[]
             )
         return self._of_fold[fold]
 
@@ -190,8 +251,17 @@ def _counts(label: npt.NDArray[np.int64], part: npt.NDArray[np.int8]) -> dict[st
     }
 
 
-def arrange(events: Events, inputs: Inputs) -> Events:
-    """Return events with what a model needs, and nothing else: features, jet trees, particles."""
+def arrange(events: Events, inputs: Inputs, reconstruction: Reconstruction | None = None) -> Events:
+    """Return events with what a model needs, and nothing else.
+
+    Args:
+        events: The events.
+        inputs: Of the model: features, jet trees, particles, assignments.
+        reconstruction: What assigns objects to a decay, if the model needs that.
+    """
+    needed = needs_of(inputs, events.observers)
+    if needed is not None:
+        events = with_assignments(events, inputs, assign(events, reconstruction, needed))
     arranged = select_features(events, inputs.features)
     if inputs.trees is not None:
         arranged = attach_trees(arranged, inputs.trees)
@@ -213,11 +283,12 @@ def build_dataset(events: Events, config: AnalysisConfig, schema: Schema) -> Dat
             something positive.
     """
     wanted = config.weights.training
+    reconstructor = Reconstructor.of(config, schema)
     weigher = TrainingWeigher(events, wanted, wanted.reweight_features or schema.features)
     if config.split.folds is None:
         part = _split(events, config, schema)
         _check_parts(events, part, wanted.negative, where="the")
-        return Dataset(events, part, weigher.weights(part))
+        return Dataset(events, part, weigher.weights(part), reconstructor=reconstructor)
     folds = Folds(
         config.split.folds,
         fold_of(events.event_number.numpy(), config.split.folds),
@@ -230,7 +301,7 @@ def build_dataset(events: Events, config: AnalysisConfig, schema: Schema) -> Dat
             where = f"fold {fold} of {folds.n} (event_number % {folds.n} = {fold}): the"
             _check_parts(events, folds.part(fold), wanted.negative, where=where, parts=parts)
     everything = np.full(len(events), PARTS.index("test"), dtype=np.int8)
-    return Dataset(events, everything, np.full(len(events), np.nan), folds)
+    return Dataset(events, everything, np.full(len(events), np.nan), folds, reconstructor)
 
 
 def _check_parts(

@@ -208,7 +208,9 @@ def _look_at_trained(
 ) -> Look:
     saved = load_saved(folder)
     dataset = dataset.of_fold(task.fold)
-    train: Events = dataset.training_events(dataset.arranged(saved.inputs), "train")
+    train: Events = dataset.training_events(
+        dataset.arranged(saved.inputs, saved.reconstruction), "train"
+    )
     minibatch = first_minibatch(train, options)
     if saved.scaling is not None:
         minibatch = saved.scaling.apply(minibatch)

@@ -104,7 +104,15 @@ def fit_task(work: Work, dataset: Dataset, task: FitTask) -> None:
     card = _card(config, task, result)
     card["n_ranks"] = work.ranks.size if isinstance(model, nn.Module) else 1
     calibration = _calibrate(work, task, model, validation)
-    saved = SavedModel(task.name, model, scaling, work.analysis.schema, card, calibration)
+    saved = SavedModel(
+        task.name,
+        model,
+        scaling,
+        work.analysis.schema,
+        card,
+        calibration,
+        dataset.of_fold(task.fold).reconstruction(model.inputs),
+    )
     folder = work.folder.model(task.name, task.seed, task.fold)
     folder.parent.mkdir(parents=True, exist_ok=True)
     save_model(saved, folder, history=result.history, documents=documents)
@@ -127,12 +135,24 @@ def _training_parts(
     if stream is not None and isinstance(model, nn.Module):
         dataset = dataset.of_fold(task.fold)
         return stream_parts(
-            dataset, model.inputs, stream=stream, seed=task.seed, nuisances=nuisances
+            dataset,
+            model.inputs,
+            stream=stream,
+            seed=task.seed,
+            nuisances=nuisances,
+            standardise=lambda sample: standardise(model, sample),
         )
     train, validation, scaling = parts_of(dataset, task, model)
     if not isinstance(model, nn.Module):
         _name_constants(train, task)
     return with_nuisances(train, nuisances), with_nuisances(validation, nuisances), scaling
+
+
+def standardise(model: Network | Trees, train: Events) -> None:
+    """Let a network that scales some of its inputs by itself look at the training part."""
+    own = getattr(model, "standardise", None)
+    if own is not None:
+        own(train)
 
 
 def _name_constants(train: Events, task: FitTask) -> None:
@@ -157,9 +177,12 @@ def parts_of(
     train = dataset.training_events(events, "train")
     validation = dataset.training_events(events, "validation")
     if not model.inputs.scaled:
+        standardise(model, train)
         return train, validation, None
     scaling = Scaling.fit(train, model.inputs)
-    return scaling.apply(train), scaling.apply(validation), scaling
+    train = scaling.apply(train)
+    standardise(model, train)
+    return train, scaling.apply(validation), scaling
 
 
 def is_network(config: AnalysisConfig, name: str) -> bool:

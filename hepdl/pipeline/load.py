@@ -17,6 +17,8 @@ from hepdl.pipeline import parts
 from hepdl.pipeline.auxiliary import auxiliary_problems
 from hepdl.pipeline.combinations import combination_problems
 from hepdl.pipeline.config import AnalysisConfig, DecorrelationConfig, ModelConfig, TrainConfig
+from hepdl.pipeline.reconstruction import PREFIX as BEST_PREFIX
+from hepdl.pipeline.reconstruction import reconstruction_problems
 from hepdl.schema import Schema, load_schema, read_yaml, word_problems
 
 __all__ = ["Analysis", "load_analysis"]
@@ -153,9 +155,23 @@ def _resolve(config: AnalysisConfig, folder: Path) -> AnalysisConfig:
         update={
             "schema_": (folder / config.schema_).resolve(),
             "processes": processes,
-            "models": _with_twins(config),
+            "models": _with_twins(_with_decay(config)),
         }
     )
+
+
+def _with_decay(config: AnalysisConfig) -> AnalysisConfig:
+    """Give every model that is built after a decay that of the reconstruction."""
+    if config.reconstruction is None or config.reconstruction.decay is None:
+        return config
+    decay = {"decay": config.reconstruction.decay}
+    models = {
+        name: model.model_copy(update={"options": decay | model.options})
+        if "decay" in parts.accepted("models", model.model)
+        else model
+        for name, model in config.models.items()
+    }
+    return config.model_copy(update={"models": models})
 
 
 def _with_twins(config: AnalysisConfig) -> dict[str, ModelConfig]:
@@ -225,6 +241,7 @@ def _check_names(config: AnalysisConfig, schema: Schema, path: Path) -> list[str
     problems += _label_problems(config, schema, path)
     problems += _particle_problems(config, schema, path)
     problems += _split_problems(config, schema, path)
+    problems += reconstruction_problems(config, schema, file=path.name)
     reference = config.evaluate.reference
     if reference is not None and reference not in config.contenders:
         place = f"evaluate.reference in {path.name}"
@@ -319,7 +336,9 @@ def _mentioned_fields(config: AnalysisConfig) -> dict[str, tuple[str, ...]]:
     for name, model in config.models.items():
         features = model.options.get("features") or ()
         if isinstance(features, list | tuple):
-            found[f"models.{name}.options.features"] = tuple(str(f) for f in features)
+            # Those of the best assignment are checked with the reconstruction.
+            named = tuple(str(f) for f in features if not str(f).startswith(BEST_PREFIX))
+            found[f"models.{name}.options.features"] = named
         if model.decorrelation is not None:
             found[f"models.{name}.decorrelation.nuisances"] = model.decorrelation.nuisances
         for head, auxiliary in model.auxiliary.items():

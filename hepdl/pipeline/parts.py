@@ -19,7 +19,7 @@ from typing import Any, get_args
 from hepdl.errors import ConfigError, unknown_name
 from hepdl.pipeline.config import CalibrationMethod, CombinationMethod
 
-__all__ = ["available", "build", "check", "module", "part", "summary"]
+__all__ = ["accepted", "available", "build", "check", "module", "part", "summary"]
 
 ROOMS = {
     "models": "models",
@@ -110,6 +110,13 @@ def check(
         if value.default is inspect.Parameter.empty and key not in options
     ]
     return problems
+
+
+def accepted(kind: str, name: str) -> tuple[str, ...]:
+    """Return the options that a part takes; none if there is no such part."""
+    if name not in available(kind):
+        return ()
+    return tuple(inspect.signature(part(kind, name, where=kind)).parameters)
 
 
 def build(kind: str, name: str, options: Mapping[str, Any], *, where: str) -> Any:

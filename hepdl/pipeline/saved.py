@@ -19,6 +19,7 @@ from hepdl.errors import ConfigError, DataError
 from hepdl.events import Inputs
 from hepdl.events.scaling import Scaling
 from hepdl.models import Network, Trees
+from hepdl.models.reconstruction.fitted import FILE_NAME, Reconstruction
 from hepdl.pipeline import parts
 from hepdl.pipeline.folders import write_json
 from hepdl.posthoc import Calibration
@@ -50,6 +51,7 @@ class SavedModel:
         schema: What the files hold.
         card: Everything else: options, seed, best epoch, numbers of the fit.
         calibration: The map from its scores to probabilities, or None.
+        reconstruction: What assigned the objects that it was trained on, or None.
     """
 
     name: str
@@ -58,6 +60,7 @@ class SavedModel:
     schema: Schema
     card: dict[str, Any]
     calibration: Calibration | None = None
+    reconstruction: Reconstruction | None = None
 
     @property
     def inputs(self) -> Inputs:
@@ -91,6 +94,8 @@ def save_model(
             (temporary / "parameters.pt").write_bytes(buffer.getvalue())
         elif isinstance(saved.model, Trees):
             saved.model.save(temporary)
+        if saved.reconstruction is not None:
+            saved.reconstruction.save(temporary)
         for name, content in {"history.json": history, **(documents or {})}.items():
             write_json(temporary / name, content)
         write_json(
@@ -179,7 +184,8 @@ def load_saved(folder: Path) -> SavedModel:
     else:
         model.load(folder)
     scaling = None if card["scaling"] is None else Scaling.from_dict(card["scaling"])
-    return SavedModel(card["name"], model, scaling, schema, card, _calibration(card, path))
+    made = Reconstruction.load(folder) if (folder / FILE_NAME).is_file() else None
+    return SavedModel(card["name"], model, scaling, schema, card, _calibration(card, path), made)
 
 
 def _calibration_as_dict(saved: SavedModel) -> dict[str, Any]:

@@ -117,7 +117,9 @@ def score_rows(work: Work, dataset: Dataset, folder: Path, rows: npt.NDArray[np.
     stream = work.analysis.config.train_of(saved.name).stream
     found = [
         score_arranged(saved, events, device=work.device)
-        for events in in_chunks(dataset, saved.inputs, rows, stream=stream)
+        for events in in_chunks(
+            dataset, saved.inputs, rows, stream=stream, reconstruction=saved.reconstruction
+        )
     ]
     return np.concatenate(found) if found else np.zeros(0, dtype=np.float32)
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from hepdl.events import Events
+from hepdl.pipeline.dataset import arrange
 from hepdl.pipeline.saved import SavedModel
 from hepdl.train.state.scoring import predict_scores
 
@@ -51,7 +52,7 @@ def score_by_fold(
 
     Args:
         models: One for each fold.
-        events: As `score_arranged` takes them.
+        events: Not arranged.
         fold: The fold of each event.
         device: Where a network computes.
 
@@ -63,5 +64,6 @@ def score_by_fold(
         index = np.flatnonzero(fold == number)
         if len(index):
             chosen = events.take(torch.from_numpy(index))
-            scores[index] = score_arranged(saved, chosen, device=device)
+            arranged = arrange(chosen, saved.inputs, saved.reconstruction)
+            scores[index] = score_arranged(saved, arranged, device=device)
     return scores

@@ -7,7 +7,7 @@ particles are built anew each time the events are read, by the thread that reads
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from hepdl.events import Events, Inputs
 from hepdl.events.scaling import Scaling
+from hepdl.models.reconstruction.fitted import Reconstruction
 from hepdl.pipeline.config import AnalysisConfig
 from hepdl.pipeline.dataset import Dataset, arrange
 
@@ -37,6 +38,7 @@ class StoredPart:
         inputs: What the model needs.
         nuisances: Observers that become nuisances.
         scaling: Applied to what is read, or None.
+        reconstruction: Assigns objects to a decay, if the model needs that.
     """
 
     dataset: Dataset
@@ -44,6 +46,7 @@ class StoredPart:
     inputs: Inputs
     nuisances: tuple[str, ...] = ()
     scaling: Scaling | None = None
+    reconstruction: Reconstruction | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -57,7 +60,7 @@ class StoredPart:
         rows = self.rows[index.cpu().numpy()]
         weight = torch.from_numpy(self.dataset.training_weight[rows])
         chosen = self.dataset.events.take(torch.from_numpy(rows))
-        events = arrange(chosen, self.inputs).with_event_weight(weight)
+        events = arrange(chosen, self.inputs, self.reconstruction).with_event_weight(weight)
         if self.scaling is not None:
             events = self.scaling.apply(events)
         return with_nuisances(events, self.nuisances)
@@ -69,7 +72,13 @@ def is_streamed(config: AnalysisConfig) -> bool:
 
 
 def stream_parts(
-    dataset: Dataset, inputs: Inputs, *, stream: int, seed: int, nuisances: tuple[str, ...]
+    dataset: Dataset,
+    inputs: Inputs,
+    *,
+    stream: int,
+    seed: int,
+    nuisances: tuple[str, ...],
+    standardise: Callable[[Events], None] = lambda sample: None,
 ) -> tuple[StoredPart, Events, Scaling | None]:
     """Return training part, validation part in memory, and the scaling, as a network takes them.
 
@@ -81,24 +90,34 @@ def stream_parts(
         stream: Events in memory at once.
         seed: Draws the events for the scaling.
         nuisances: Observers that become nuisances.
+        standardise: Called with these events, scaled.
 
     Raises:
         DataError: The scaling cannot be fitted.
     """
-    part = StoredPart(dataset, dataset.index("train"), inputs, nuisances)
-    choosing = StoredPart(dataset, dataset.index("validation"), inputs, nuisances)
+    made = dataset.reconstruction(inputs)
+    part = StoredPart(dataset, dataset.index("train"), inputs, nuisances, reconstruction=made)
+    choosing = replace(part, rows=dataset.index("validation"))
+    n_drawn = min(stream, len(part))
+    drawn = np.random.default_rng(seed).permutation(len(part))[:n_drawn]
+    sample = part.gather(torch.from_numpy(np.sort(drawn)))
     scaling = None
     if inputs.scaled:
-        n_drawn = min(stream, len(part))
-        drawn = np.random.default_rng(seed).permutation(len(part))[:n_drawn]
         log.info("scaling fitted on %d of %d training entries", n_drawn, len(part))
-        scaling = Scaling.fit(part.gather(torch.from_numpy(np.sort(drawn))), inputs)
+        scaling = Scaling.fit(sample, inputs)
+        sample = scaling.apply(sample)
         part, choosing = replace(part, scaling=scaling), replace(choosing, scaling=scaling)
+    standardise(sample)
     return part, choosing.gather(torch.arange(len(choosing))), scaling
 
 
 def in_chunks(
-    dataset: Dataset, inputs: Inputs, rows: Rows, *, stream: int | None
+    dataset: Dataset,
+    inputs: Inputs,
+    rows: Rows,
+    *,
+    stream: int | None,
+    reconstruction: Reconstruction | None = None,
 ) -> Iterator[Events]:
     """Yield events with what a model needs, at most ``stream`` at once.
 
@@ -107,14 +126,15 @@ def in_chunks(
         inputs: What the model needs.
         rows: The events wanted.
         stream: None takes them all together, and keeps what was built for the next model.
+        reconstruction: That the model was trained with.
     """
     if stream is None:
-        events = dataset.arranged(inputs)
+        events = dataset.arranged(inputs, reconstruction)
         yield events if len(rows) == len(events) else events.take(torch.from_numpy(rows))
         return
     for first in range(0, len(rows), stream):
         some = rows[first : first + stream]
-        yield arrange(dataset.events.take(torch.from_numpy(some)), inputs)
+        yield arrange(dataset.events.take(torch.from_numpy(some)), inputs, reconstruction)
 
 
 def with_nuisances(events: Events, names: tuple[str, ...]) -> Events:

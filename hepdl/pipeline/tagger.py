@@ -91,12 +91,12 @@ class Tagger:
         events = from_awkward(
             table, self.schema, label="background", process="", process_names=("",)
         )
-        arranged = arrange(events, self.saved.inputs)
         if not self.folds:
+            arranged = arrange(events, self.saved.inputs, self.saved.reconstruction)
             return score_arranged(self.saved, arranged, device=self.device)
         return score_by_fold(
             self.folds,
-            arranged,
+            events,
             fold_of(events.event_number.numpy(), len(self.folds)),
             device=self.device,
         )

@@ -70,7 +70,7 @@ class Reconstruction:
             )
         if ranking == "boosted_trees" and recipe.truth_column is None:
             message = (
-                "reconstruction.ranking: boosted_trees learn from matched events, and "
+                f"reconstruction.ranking is {ranking}: they learn from matched events, and "
                 "reconstruction.truth is not given; give it, or take ranking: chi_square"
             )
             raise ConfigError(message)

@@ -99,7 +99,15 @@ def _helpers(work: Work, task: FitTask) -> AbstractContextManager[None]:
 def _signature(models: Sequence[SavedModel]) -> dict[str, str]:
     """Return the kind of each input column, for the record; in GeV and rad."""
     saved = models[0]
-    columns = dict.fromkeys(saved.inputs.features, "float")
+    # Numbers of the best assignment are made from what the reconstruction reads.
+    known = saved.schema.flat_fields
+    columns = {name: "float" for name in saved.inputs.features if name in known}
+    if saved.reconstruction is not None:
+        recipe_of = saved.reconstruction.recipe
+        columns |= dict.fromkeys(recipe_of.flat_fields, "float")
+        for name, tags in recipe_of.collections.items():
+            fields_of = (*(saved.schema.collections[name].four_vector or ()), *tags)
+            columns |= {f"{name}.{field}": "array" for field in fields_of}
     if len(models) > 1 and saved.schema.event_number is not None:
         columns = {saved.schema.event_number: "long"} | columns
     for recipe in (saved.inputs.trees, saved.inputs.particles):

@@ -19,10 +19,12 @@ from hepdl.io import write_table
 from hepdl.io.tables import read_table
 from hepdl.pipeline.check import check_analysis
 from hepdl.pipeline.combined import CombinedTagger, load_maps
-from hepdl.pipeline.folders import file_hash
+from hepdl.pipeline.folders import RunFolder, file_hash
+from hepdl.pipeline.load import load_analysis
 from hepdl.pipeline.predict import predict_files
 from hepdl.pipeline.run import Run
 from hepdl.pipeline.saved import load_saved
+from hepdl.pipeline.stages.prepare import read_dataset
 from hepdl.pipeline.tagger import Tagger
 from hepdl.posthoc.stack import Stack
 from hepdl.track import sync
@@ -125,10 +127,6 @@ def test_every_score_is_that_of_the_members_through_the_map_of_the_fold(
 
 def test_the_map_of_a_fold_was_fitted_to_the_validation_part_of_that_fold(folded: Run) -> None:
     """Fitted once more, from ``scores.root``: with two folds the other fold's events are `seen`."""
-    from hepdl.pipeline.folders import RunFolder
-    from hepdl.pipeline.load import load_analysis
-    from hepdl.pipeline.stages.prepare import read_dataset
-
     table = scores_of(folded.folder)
     analysis = load_analysis(folded.folder / "config.yaml")
     dataset = read_dataset(RunFolder(folded.folder, folded.folder.parent), analysis)

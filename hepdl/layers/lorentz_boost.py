@@ -191,7 +191,7 @@ def _eta(momenta: Tensor) -> Tensor:
 
 def _phi(momenta: Tensor) -> Tensor:
     px, py = momenta[..., 0], momenta[..., 1]
-    # Nothing has no azimuth, and atan2 no gradient there.
+    # Nothing has no azimuth, and close to it the gradient of atan2 is not finite.
     is_small = px.square() + py.square() < SMALL_MOMENTUM**2
     return torch.atan2(py, torch.where(is_small, SMALL_MOMENTUM, px))
 

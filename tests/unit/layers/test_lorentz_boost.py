@@ -213,13 +213,17 @@ def huge() -> Tensor:
     return particles(1, 3).float() * 1e4
 
 
+def tiny() -> Tensor:
+    return particles(1, 3).float() * 1e-20
+
+
 def padded() -> Tensor:
     momenta = particles(1, 3).float()
     momenta[:, 1:] = 0
     return momenta
 
 
-EXTREMES = [nothing, massless, collinear, along_the_beam, spacelike, huge, padded]
+EXTREMES = [nothing, massless, collinear, along_the_beam, spacelike, huge, tiny, padded]
 
 
 @pytest.mark.parametrize("extreme", EXTREMES)

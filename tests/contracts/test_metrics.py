@@ -11,6 +11,8 @@ import pytest
 
 import hepdl.evaluate
 from hepdl.errors import DataError
+from hepdl.evaluate.assignments import JudgedAssignments, assignment_efficiencies
+from hepdl.evaluate.binned_significance import binned_significance
 from hepdl.evaluate.bootstrap.poisson import Bootstrap
 from hepdl.evaluate.bootstrap.ranking import rank
 from hepdl.evaluate.calibration import reliability_curve
@@ -23,7 +25,9 @@ from hepdl.evaluate.jensen_shannon import jensen_shannon
 from hepdl.evaluate.kolmogorov_smirnov import kolmogorov_smirnov
 from hepdl.evaluate.mutual_information import mutual_information
 from hepdl.evaluate.roc import auc, background_rejection
+from hepdl.evaluate.significance import significance_scan
 from hepdl.evaluate.spectra import background_spectra
+from hepdl.evaluate.variations import VariedSample, varied_spectra
 
 EDGES = np.linspace(-4.0, 4.0, 9)
 FOLDER = Path(hepdl.evaluate.__file__).parent
@@ -93,7 +97,48 @@ def nuisance(label, scores, values, weight):
     return [found[name].measured.value for name in ("ks", "jsd")]
 
 
+def yields(scores, weight):
+    """Weights that add up to 100 events, and replicas that are never looked at."""
+    weights = np.ones(len(scores)) if weight is None else np.asarray(weight)
+    return 100.0 * weights / weights.sum(), Bootstrap(np.zeros(len(weights), dtype=int), 2)
+
+
+def significance(label, scores, _values, weight):
+    weights, bootstrap = yields(scores, weight)
+    found = significance_scan(
+        label, scores, weights, bootstrap=bootstrap, relative_background_uncertainty=0.1,
+        signal_efficiencies=(0.3, 0.5, 0.8),
+    )  # fmt: skip
+    return [*found.value, *found.signal_efficiency, *found.thresholds]
+
+
+def histogram_significance(label, scores, _values, weight):
+    weights, bootstrap = yields(scores, weight)
+    found = binned_significance(label, scores, weights, inner_edges=EDGES, bootstrap=bootstrap)
+    return [found.total.value, *np.nan_to_num(found.of_bin)]
+
+
+def assignments(label, scores, values, weight):
+    right, known = np.stack([scores, values], -1) > 0.5, np.stack([label == 1, values > -1.0], -1)
+    judged = JudgedAssignments.best_first(right[:, None], known, names=("a", "b"))
+    found = assignment_efficiencies(judged, weight)["all"].values()
+    return [x.value for entry in found for x in (entry.efficiency, entry.known, entry.ceiling)]
+
+
+def variations(_label, scores, values, weight):
+    groups = np.zeros(len(scores), dtype=int)
+    found = varied_spectra(
+        VariedSample(scores, weight, groups), {"up": VariedSample(values, weight, groups)},
+        edges=EDGES[1:-1], n_replicas=2,
+    ).ratios["up"]  # fmt: skip
+    return [*found.value, found.total.value]
+
+
 METRICS = {
+    "assignments": assignments,
+    "binned_significance": histogram_significance,
+    "significance": significance,
+    "variations": variations,
     "roc": roc,
     "comparison": comparison,
     "calibration": calibration,

@@ -243,6 +243,12 @@ def _objects(
     if source.b_tag not in rows.columns:
         where = f"b_tag of {source.name}"
         raise DataError(unknown_name("column", source.b_tag, rows.columns, where=where))
+    if f"{source.collection}.{source.b_tag}" in events.truth_names:
+        message = (
+            f"b_tag of {source.name} is {source.collection}.{source.b_tag}, which is truth: data do "
+            "not have it, and no model may take it as an input"
+        )
+        raise DataError(message)
     column = rows.values[:, rows.columns.index(source.b_tag)].cpu().numpy()
     return p4, mask, pad(column.astype(np.int64), offsets)[0]
 
@@ -298,4 +304,7 @@ def _field(events: Events, name: str) -> Array:
     if name not in events.observers:
         where = "field of an object of a reconstruction"
         raise DataError(unknown_name("field", name, events.observers, where=where))
+    if name in events.truth_names:
+        message = f"field {name!r} of a reconstruction is truth, which data do not have"
+        raise DataError(message)
     return np.asarray(events.observers[name].cpu().numpy(), dtype=np.float64)

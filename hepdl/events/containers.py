@@ -195,6 +195,8 @@ class Events:
         particles: The particles of each entry as a model takes them, by falling pT, or None.
         process_names: Name of each process.
         assignments: The best assignments of each entry to a decay, or None.
+        truth_names: Observers, and columns of collections as ``collection.column``, that data do
+            not have: no model may take them as an input.
     """
 
     event_number: Tensor
@@ -212,6 +214,7 @@ class Events:
     process_names: tuple[str, ...] = ()
     particles: Jagged | None = None
     assignments: AssignedEvents | None = None
+    truth_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.event_number)

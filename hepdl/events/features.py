@@ -24,10 +24,16 @@ def select_features(events: Events, names: Sequence[str]) -> Events:
         names: The features wanted; may be empty.
 
     Raises:
-        DataError: A name is neither a feature nor an observer.
+        DataError: A name is neither a feature nor an observer, or it is truth.
     """
     columns = []
     for name in names:
+        if name in events.truth_names:
+            message = (
+                f"feature {name!r} is truth, which data do not have: no model may take it as an "
+                "input; take it out of the features"
+            )
+            raise DataError(message)
         if name in events.feature_names:
             columns.append(events.flat[:, events.feature_names.index(name)])
         elif name in events.observers:

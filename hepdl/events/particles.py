@@ -42,6 +42,12 @@ def attach_particles(events: Events, inputs: ParticleInputs) -> Events:
             known = {*PARTICLE_FEATURES, *rows.columns}
             where = f"features of the particles of collection {inputs.collection}"
             raise DataError(unknown_name("particle feature", name, known, where=where))
+        if f"{inputs.collection}.{name}" in events.truth_names:
+            message = (
+                f"particle feature {inputs.collection}.{name} is truth, which data do not have: no "
+                "model may take it as an input"
+            )
+            raise DataError(message)
     parts = [
         _build(rows.slice(first, min(first + _ENTRIES_AT_ONCE, len(rows))), inputs)
         for first in range(0, len(rows), _ENTRIES_AT_ONCE)

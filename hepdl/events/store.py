@@ -52,6 +52,7 @@ def save(events: Events, folder: Path) -> None:
             "feature_names": list(events.feature_names),
             "nuisance_names": list(events.nuisance_names),
             "process_names": list(events.process_names),
+            "truth_names": list(events.truth_names),
             "collections": {name: list(rows.columns) for name, rows in events.collections.items()},
             "observers": list(events.observers),
             "jet_trees": events.jet_trees is not None,
@@ -111,6 +112,8 @@ def load(folder: Path, *, mapped: bool = False) -> Events:
         feature_names=tuple(manifest["feature_names"]),
         nuisance_names=tuple(manifest["nuisance_names"]),
         process_names=tuple(manifest["process_names"]),
+        # Stores that were written before truth had a role name none.
+        truth_names=tuple(manifest.get("truth_names", ())),
         collections={
             name: Jagged(
                 arrays[f"collections/{name}/values"],

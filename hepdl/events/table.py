@@ -74,6 +74,7 @@ def from_awkward(
             if name not in identity
         },
         process_names=tuple(process_names),
+        truth_names=schema.truth,
     )
 
 
@@ -121,6 +122,7 @@ def concatenate(parts: Sequence[Events]) -> Events:
         assignments=None
         if first.assignments is None
         else join_assigned([p.assignments for p in parts if p.assignments is not None]),
+        truth_names=first.truth_names,
     )
 
 

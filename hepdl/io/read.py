@@ -17,7 +17,7 @@ from hepdl.io.convert import Chunk, to_table, value_problems
 from hepdl.io.root import FileProblemError, RootTable, open_table
 from hepdl.io.sources import FileSource, expand_with_problems
 from hepdl.io.structure import structure_problems
-from hepdl.schema import Schema, add_derived, select
+from hepdl.schema import Schema, add_computed, add_derived, select
 
 __all__ = ["check_files", "iterate", "read"]
 
@@ -223,11 +223,12 @@ def _chunk(
     try:
         everything = add_derived(stored, schema)
         mask, rejected = select(everything, schema)
+        selected = everything if mask.all() else ak.to_packed(everything[mask])
+        selected = add_computed(selected, schema)
     except (DataError, SchemaError) as error:
         message = f"{table.file}, in the chunk that starts with entry {start}: {error}"
         raise type(error)(message) from error
     entries = np.flatnonzero(mask).astype(np.int64) + start
-    selected = everything if mask.all() else ak.to_packed(everything[mask])
     problems = value_problems(selected, entries, schema, table.file)
     if problems:
         raise DataError("\n".join(problems))

@@ -130,7 +130,7 @@ def _atomic(path: Path) -> Iterator[Path]:
 
 def _check_fields(array: ak.Array, schema: Schema) -> None:
     known = {*schema.branches, *schema.collections}
-    given = set(array.fields) - set(schema.derived)
+    given = set(array.fields) - set(schema.derived) - set(schema.computed_fields)
     problems = [
         f"the table has no field {name!r}, which schema {schema.name} declares"
         for name in [*schema.branches, *schema.collections]

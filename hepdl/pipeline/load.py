@@ -19,6 +19,7 @@ from hepdl.pipeline.combinations import combination_problems
 from hepdl.pipeline.config import AnalysisConfig, DecorrelationConfig, ModelConfig, TrainConfig
 from hepdl.pipeline.reconstruction import PREFIX as BEST_PREFIX
 from hepdl.pipeline.reconstruction import reconstruction_problems
+from hepdl.pipeline.truth import truth_problems
 from hepdl.schema import Schema, load_schema, read_yaml, word_problems
 
 __all__ = ["Analysis", "load_analysis"]
@@ -242,6 +243,7 @@ def _check_names(config: AnalysisConfig, schema: Schema, path: Path) -> list[str
     problems += _particle_problems(config, schema, path)
     problems += _split_problems(config, schema, path)
     problems += reconstruction_problems(config, schema, file=path.name)
+    problems += truth_problems(config, schema, file=path.name)
     reference = config.evaluate.reference
     if reference is not None and reference not in config.contenders:
         place = f"evaluate.reference in {path.name}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,18 @@ class Tagger:
         """The key of the model in the configuration."""
         return self.saved.name
 
-    @property
+    @cached_property
     def schema(self) -> Schema:
-        """What the files must hold."""
-        return self.saved.schema
+        """What the files must hold: that of the training without truth, which data do not have.
+
+        Raises:
+            SchemaError: The selection of the training uses truth.
+        """
+        return self.saved.schema.without_truth()
+
+    @cached_property
+    def _in_memory(self) -> Schema:
+        return self.saved.schema.without_truth(selects=False)
 
     @property
     def card(self) -> dict[str, Any]:
@@ -89,7 +98,7 @@ class Tagger:
     def _score(self, table: ak.Array) -> npt.NDArray[np.float32]:
         # The label plays no part in prediction.
         events = from_awkward(
-            table, self.schema, label="background", process="", process_names=("",)
+            table, self._in_memory, label="background", process="", process_names=("",)
         )
         if not self.folds:
             arranged = arrange(events, self.saved.inputs, self.saved.reconstruction)

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from hepdl.errors import DataError, SchemaError
+from hepdl.schema.computed import FUNCTIONS
 from hepdl.schema.functions import depth, leaf
 from hepdl.schema.model import Schema
 
-__all__ = ["add_derived", "select"]
+__all__ = ["add_computed", "add_derived", "select"]
 
 
 def add_derived(table: ak.Array, schema: Schema) -> ak.Array:
@@ -34,6 +35,31 @@ def add_derived(table: ak.Array, schema: Schema) -> ak.Array:
         namespace[name] = _per_entry(value, len(table), derived.type, where)
     columns = {name: namespace[name] for name in schema.derived}
     return ak.zip({**_fields(table), **columns}, depth_limit=1) if columns else table
+
+
+def add_computed(table: ak.Array, schema: Schema) -> ak.Array:
+    """Return selected entries with the fields that functions compute, as float32.
+
+    Args:
+        table: Records with the schema's fields, in house units.
+        schema: What to compute.
+
+    Raises:
+        DataError: A function cannot work on an entry.
+    """
+    wanted = schema.computed_fields
+    found: dict[str, Any] = {}
+    for name, group in schema.computed.items():
+        if len(table) == 0:
+            found |= {key: np.zeros(0, dtype=np.float32) for key in group.names if key in wanted}
+            continue
+        try:
+            values = FUNCTIONS[group.function].call(table, group.model_dump())
+        except DataError as error:
+            message = f"computed.{name} of schema {schema.name}: {error}"
+            raise DataError(message) from error
+        found |= {key: column.astype(np.float32) for key, column in values.items() if key in wanted}
+    return ak.zip({**_fields(table), **found}, depth_limit=1) if found else table
 
 
 def select(table: ak.Array, schema: Schema) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:

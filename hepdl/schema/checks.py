@@ -18,8 +18,8 @@ __all__ = ["cross_problems"]
 
 Problem = tuple[str, str]
 SINGLE_ROLES = ("event_number", "run_number", "label")
-# What identifies or weighs an event must not be learnt from.
-LONE_ROLES = (*SINGLE_ROLES, "event_weight")
+# What identifies or weighs an event must not be learnt from, nor what data do not have.
+LONE_ROLES = (*SINGLE_ROLES, "event_weight", "truth")
 FOUR_VECTORS = (
     ("pt", "eta", "phi", "energy"),
     ("pt", "eta", "phi", "mass"),
@@ -41,6 +41,7 @@ def cross_problems(content: Mapping[str, Any]) -> list[Problem]:
         *_label_problems(content),
         *_four_vector_problems(content),
         *_unit_problems(content),
+        *_computed_problems(content),
     ]
     return problems + _expression_problems(content, dry_run=not problems)
 
@@ -182,6 +183,47 @@ def _unit_problems(content: Mapping[str, Any]) -> Iterator[Problem]:
             yield f"derived.{name}.unit", text
 
 
+def _computed_problems(content: Mapping[str, Any]) -> Iterator[Problem]:
+    """Check that what a function reads is there, and is no truth."""
+    branches, collections = _part(content, "branches"), _part(content, "collections")
+    for name, group in _part(content, "computed").items():
+        key = f"computed.{name}"
+        jets = group.get("jets")
+        if isinstance(jets, str) and jets not in collections:
+            yield f"{key}.jets", unknown_name("collection", jets, collections, where=key)
+        elif isinstance(jets, str):
+            inside = _part(collections[jets], "branches")
+            if not collections[jets].get("four_vector"):
+                yield f"{key}.jets", f"collection {jets!r} states no four_vector: add it"
+            b_tag = group.get("b_tag")
+            if isinstance(b_tag, str) and b_tag not in inside:
+                yield f"{key}.b_tag", unknown_name(f"field of {jets}", b_tag, inside, where=key)
+            elif isinstance(b_tag, str) and inside[b_tag].get("role") == "truth":
+                yield f"{key}.b_tag", f"{jets}.{b_tag} is truth: a feature must not know it"
+        lepton = group.get("lepton")
+        for field in lepton if isinstance(lepton, list | tuple) else ():
+            if field not in branches:
+                yield f"{key}.lepton", unknown_name("branch", str(field), branches, where=key)
+            elif "truth" in _roles(branches[field]):
+                yield f"{key}.lepton", f"{field} is truth: a feature must not know it"
+
+
+def _truth_fields(content: Mapping[str, Any]) -> set[str]:
+    """Return the fields with the role truth: flat ones, and ``collection.field``."""
+    found = {
+        name
+        for part in ("branches", "derived")
+        for name, branch in _part(content, part).items()
+        if "truth" in _roles(branch)
+    }
+    return found | {
+        f"{group}.{name}"
+        for group, collection in _part(content, "collections").items()
+        for name, branch in _part(collection, "branches").items()
+        if branch.get("role") == "truth"
+    }
+
+
 def _expression_problems(content: Mapping[str, Any], *, dry_run: bool) -> list[Problem]:
     """Check that expressions parse, refer to fields that exist, and give one value per entry."""
     namespace = _three_entries(content) if dry_run else {}
@@ -190,6 +232,7 @@ def _expression_problems(content: Mapping[str, Any], *, dry_run: bool) -> list[P
         for name, group in _part(content, "collections").items()
     }
     known = [*_part(content, "branches"), *collections]
+    truth = _truth_fields(content)
     problems: list[Problem] = []
     texts = [
         (f"derived.{name}.expression", name, derived.get("expression"))
@@ -200,9 +243,20 @@ def _expression_problems(content: Mapping[str, Any], *, dry_run: bool) -> list[P
         texts += [(f"selection.{cut}", "", text) for cut, text in selection.items()]
     for key, name, text in texts:
         if isinstance(text, str):
-            problems += _one_expression(key, name, text, known, collections, namespace)
+            found = _one_expression(key, name, text, known, collections, namespace)
+            problems += found
+            if name and not found and name not in truth:
+                problems += _truth_problems(key, text, truth)
         known += [name] if name else []
     return problems
+
+
+def _truth_problems(key: str, text: str, truth: set[str]) -> list[Problem]:
+    """What is derived from truth is truth."""
+    used = sorted(Expression(text, where="expression").fields & truth)
+    if not used:
+        return []
+    return [(key, f"{text!r} uses {', '.join(used)}, which is truth: give it role: truth, too")]
 
 
 def _one_expression(

@@ -10,20 +10,38 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from hepdl.errors import SchemaError
 from hepdl.schema.checks import cross_problems
+from hepdl.schema.computed import FUNCTIONS
 from hepdl.schema.expressions import Expression
 from hepdl.schema.units import Unit, house_unit
 from hepdl.schema.wording import Problems
 
-__all__ = ["Branch", "Collection", "CollectionBranch", "Derived", "Schema", "StoredField"]
+__all__ = [
+    "Branch",
+    "Collection",
+    "CollectionBranch",
+    "Computed",
+    "Derived",
+    "Schema",
+    "StoredField",
+]
 
 Role = Literal[
-    "feature", "label", "event_weight", "event_number", "run_number", "nuisance", "observer"
+    "feature",
+    "label",
+    "event_weight",
+    "event_number",
+    "run_number",
+    "nuisance",
+    "observer",
+    "truth",
 ]
-DerivedRole = Literal["feature", "nuisance", "observer", "event_weight"]
+DerivedRole = Literal["feature", "nuisance", "observer", "event_weight", "truth"]
 DType = Literal[
     "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "bool"
 ]
+COMPUTED_ROLES = ("feature", "observer")
 FourVector = Literal["pt", "eta", "phi", "mass", "energy", "px", "py", "pz"]
 
 
@@ -66,11 +84,15 @@ class Branch(_Strict):
 
 
 class CollectionBranch(_Strict):
-    """A branch with a varying number of values per entry; keys as in ``Branch``."""
+    """A branch with a varying number of values per entry; keys as in ``Branch``.
+
+    ``role: truth`` marks what data do not have: it never becomes an input.
+    """
 
     branch: str = Field(min_length=1)
     unit: UnitField = "1"
     type: DType = "float32"
+    role: Literal["truth"] | None = None
     description: str = ""
 
 
@@ -109,6 +131,27 @@ class Derived(_Strict):
     description: str = ""
 
 
+class Computed(_Strict):
+    """Fields that a function computes from the selected entries; see ``hepdl.schema.computed``.
+
+    Attributes:
+        function: Name of the function.
+        jets: A collection with a four-vector, by falling pT.
+        b_tag: Its field with the tag bin.
+        lepton: Flat fields pt, eta, phi, energy of the lepton.
+    """
+
+    function: Literal["tth_features"]
+    jets: str
+    b_tag: str
+    lepton: Annotated[tuple[str, str, str, str], BeforeValidator(_tuple)]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The fields that the function gives."""
+        return FUNCTIONS[self.function].names()
+
+
 @dataclass(frozen=True)
 class StoredField:
     """One field that is read from the file.
@@ -141,6 +184,7 @@ class Schema(_Strict):
         collections: Jagged collections by name.
         derived: Computed fields by name; one may use those above it.
         selection: Cut name → expression, applied in this order.
+        computed: Groups of fields that a function computes from the selected entries.
         description: For people; not part of the fingerprint.
     """
 
@@ -151,6 +195,7 @@ class Schema(_Strict):
     collections: dict[str, Collection] = {}
     derived: dict[str, Derived] = {}
     selection: dict[str, str] = {}
+    computed: dict[str, Computed] = {}
     description: str = ""
 
     @model_validator(mode="before")
@@ -171,8 +216,19 @@ class Schema(_Strict):
         return cls.model_validate(dict(content))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the schema as plain data, every default written out."""
-        return self.model_dump(mode="json")
+        """Return the schema as plain data, every default written out.
+
+        What a schema does not have of ``computed`` and truth in collections is left out, as it was
+        before there was either: fingerprints stay.
+        """
+        content = self.model_dump(mode="json")
+        if not self.computed:
+            del content["computed"]
+        for collection in content["collections"].values():
+            for branch in collection["branches"].values():
+                if branch["role"] is None:
+                    del branch["role"]
+        return content
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the content; file names, layout and descriptions do not count."""
@@ -206,13 +262,63 @@ class Schema(_Strict):
 
     @property
     def flat_fields(self) -> tuple[str, ...]:
-        """Names of all fields with one value per entry, derived ones last."""
-        return (*self.branches, *self.derived)
+        """Names of all fields with one value per entry, derived and computed ones last."""
+        return (*self.branches, *self.derived, *self.computed_fields)
+
+    @property
+    def computed_fields(self) -> dict[str, str]:
+        """Fields that are computed, and their units; those that are read or derived are not."""
+        return {
+            name: FUNCTIONS[group.function].units().get(name, "1")
+            for group in self.computed.values()
+            for name in group.names
+            if name not in self.branches and name not in self.derived
+        }
+
+    @property
+    def truth(self) -> tuple[str, ...]:
+        """What must not become an input: flat fields, and ``collection.field``."""
+        inner = tuple(
+            f"{group}.{name}"
+            for group, collection in self.collections.items()
+            for name, branch in collection.branches.items()
+            if branch.role == "truth"
+        )
+        return self.with_role("truth") + inner
+
+    def without_truth(self, *, selects: bool = True) -> Schema:
+        """Return the schema of data, which have no truth.
+
+        Args:
+            selects: Whether the selection stays; entries in memory are selected already.
+
+        Raises:
+            SchemaError: A cut of the selection uses truth, so it cannot be applied to data.
+        """
+        hidden = set(self.truth)
+        for cut, text in self.selection.items() if selects else ():
+            used = sorted(self.expression(text).fields & hidden)
+            if used:
+                message = (
+                    f"selection.{cut} of schema {self.name}: {text!r} uses {', '.join(used)}, which "
+                    "is truth and not there in data; select such events when training samples are "
+                    "made, or give the schema of data a selection of its own"
+                )
+                raise SchemaError(message)
+        content = self.as_dict() | ({} if selects else {"selection": {}})
+        for part in ("branches", "derived"):
+            content[part] = {k: v for k, v in content[part].items() if k not in hidden}
+        for group, collection in content["collections"].items():
+            collection["branches"] = {
+                k: v for k, v in collection["branches"].items() if f"{group}.{k}" not in hidden
+            }
+        return Schema.from_dict(content)
 
     def with_role(self, role: str) -> tuple[str, ...]:
         """Return the names of the flat fields that have a role, in the order of the schema."""
         flat: dict[str, Branch | Derived] = {**self.branches, **self.derived}
-        return tuple(name for name, field in flat.items() if role in field.role)
+        found = tuple(name for name, field in flat.items() if role in field.role)
+        return found + (tuple(self.computed_fields) if role in COMPUTED_ROLES else ())
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -259,7 +365,7 @@ class Schema(_Strict):
         if inner:
             return house_unit(self.collections[group].branches[inner].unit)
         flat: dict[str, Branch | Derived] = {**self.branches, **self.derived}
-        return house_unit(flat[name].unit)
+        return self.computed_fields[name] if name not in flat else house_unit(flat[name].unit)
 
 
 def _with_defaults(content: Mapping[str, Any]) -> dict[str, Any]:

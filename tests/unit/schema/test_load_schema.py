@@ -151,7 +151,7 @@ def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
         ("collections.jets.four_vector", ["pt", "eta", "phi", "energy"], r"unknown field 'energy' \(collections\.jets\)"),
         ("collections.jets.branches.pt", {}, r"branches\.pt\.unit: pt of a four-vector must state its unit, one of keV, MeV"),
         ("collections.jets.branches.phi", {}, r"phi of a four-vector must state its unit, one of rad, deg"),
-        ("collections.jets.branches.pt.role", "feature", r"role: unknown key \(valid: branch, unit"),
+        ("collections.jets.branches.pt.role", "feature", r"role: unknown value 'feature' \(valid: truth\)"),
         ("derived.log_pt.expression", "jets.pt", "gives a list per entry, not one value per entry"),
         ("derived.log_pt.expression", "1 + 1", "gives a constant, not one value per entry"),
         ("derived.log_pt.expression", "2 * ht", r"derived\.log_pt\.expression: unknown field 'ht'"),

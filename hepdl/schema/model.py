@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from hepdl.errors import SchemaError
 from hepdl.schema.checks import cross_problems
 from hepdl.schema.computed import FUNCTIONS
+from hepdl.schema.defaults import with_defaults
 from hepdl.schema.expressions import Expression
 from hepdl.schema.units import Unit, house_unit
 from hepdl.schema.wording import Problems
@@ -201,7 +202,7 @@ class Schema(_Strict):
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, content: Any) -> Any:
-        return _with_defaults(content) if isinstance(content, Mapping) else content
+        return with_defaults(content) if isinstance(content, Mapping) else content
 
     @model_validator(mode="after")
     def _cross_check(self) -> Schema:
@@ -366,48 +367,6 @@ class Schema(_Strict):
             return house_unit(self.collections[group].branches[inner].unit)
         flat: dict[str, Branch | Derived] = {**self.branches, **self.derived}
         return self.computed_fields[name] if name not in flat else house_unit(flat[name].unit)
-
-
-def _with_defaults(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy with the defaults that depend on a key or a role written in."""
-    filled = dict(content)
-    if isinstance(filled.get("branches"), Mapping):
-        filled["branches"] = {
-            name: _with_type({"branch": name, **branch}) if isinstance(branch, Mapping) else branch
-            for name, branch in _no_none(filled["branches"]).items()
-        }
-    if isinstance(filled.get("collections"), Mapping):
-        filled["collections"] = {
-            name: _with_branch_names(str(name), group) if isinstance(group, Mapping) else group
-            for name, group in filled["collections"].items()
-        }
-    return filled
-
-
-def _with_type(branch: dict[str, Any]) -> dict[str, Any]:
-    roles = branch.get("role", ())
-    roles = (roles,) if isinstance(roles, str) else roles
-    numbers = {"event_number", "run_number", "label"}
-    if isinstance(roles, list | tuple) and numbers & {str(role) for role in roles}:
-        branch.setdefault("type", "int64")
-    return branch
-
-
-def _with_branch_names(name: str, group: Mapping[str, Any]) -> dict[str, Any]:
-    """Name a collection's branches ``<collection>_<field>``, as uproot writes them."""
-    branches = group.get("branches")
-    if not isinstance(branches, Mapping):
-        return dict(group)
-    named = {
-        field: {"branch": f"{name}_{field}", **branch} if isinstance(branch, Mapping) else branch
-        for field, branch in _no_none(branches).items()
-    }
-    return {**group, "branches": named}
-
-
-def _no_none(branches: Mapping[str, Any]) -> dict[str, Any]:
-    # `jet_eta:` with nothing behind it means all defaults.
-    return {name: {} if branch is None else branch for name, branch in branches.items()}
 
 
 def _undescribed(content: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,10 @@
-"""Checking that events carry the assignments that a model takes."""
+"""The assignments that a model takes: checked, and a few events at a time."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor
 
 from hepdl.errors import DataError
 from hepdl.events.assigned import AssignedEvents
@@ -8,7 +12,10 @@ from hepdl.events.containers import Events
 from hepdl.events.inputs import AssignmentInputs
 from hepdl.kinematics import Decay
 
-__all__ = ["chosen_assignments"]
+__all__ = ["chosen_assignments", "weighted_chunks"]
+
+# Nodes of a decay in float64 take some 50 MB for so many events.
+_CHUNK = 4096
 
 
 def chosen_assignments(
@@ -47,10 +54,28 @@ def chosen_assignments(
     return found
 
 
+def weighted_chunks(
+    assigned: AssignedEvents, event_weight: Tensor
+) -> Iterator[tuple[AssignedEvents, Tensor]]:
+    """Yield some events after the other, and the weights of the assignments that there are.
+
+    An assignment has the magnitude of the weight of its event.
+
+    Shapes:
+        event_weight ``(n_events,)`` → for each piece ``(n_assignments_of_all,)``, in the order of
+        ``values[piece.mask]``.
+    """
+    for first in range(0, len(assigned), _CHUNK):
+        piece = assigned.slice(first, first + _CHUNK)
+        weight = event_weight[first : first + _CHUNK, None].abs().expand(piece.mask.shape)
+        yield piece, weight[piece.mask]
+
+
 def _described(decay: Decay) -> str:
     """Return a decay in one line, with all that makes two decays differ."""
     particles = [
-        f"{p.name} → {' '.join(p.daughters)}" + (f" ({p.mass:g} ± {p.resolution:g} GeV)" if p.mass else "")
+        f"{p.name} → {' '.join(p.daughters)}"
+        + (f" ({p.mass:g} ± {p.resolution:g} GeV)" if p.mass else "")
         for p in reversed(decay.particles)
     ]
     leaves = [f"{name}: {kind}" for name, kind in zip(decay.leaves, decay.kinds, strict=True)]

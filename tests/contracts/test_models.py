@@ -17,9 +17,11 @@ from torch import nn
 
 import hepdl.models
 from hepdl.errors import ConfigError
-from hepdl.events import Events, Jagged, select_features
+from hepdl.events import AssignedEvents, Events, Jagged, select_features
+from hepdl.events.assigned import Truth
 from hepdl.events.particles import attach_particles
 from hepdl.events.trees import attach_trees
+from hepdl.kinematics import RECONSTRUCTION_FEATURES, TTH_DECAY, Decay
 from hepdl.models import Network, Trees
 from hepdl.train.state.auxiliary import AuxiliaryHeads
 from hepdl.train.state.heads import AuxiliaryHead
@@ -66,6 +68,28 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         {"units": 8},
         {"units": 8, "order": "hardest_first", "features": FEATURES, "max_particles": 5},
     ],
+    "decay_tree": [
+        {"hidden": 8, "head": (6,), "n_assignments": 3},
+        {"hidden": 8, "head": (6,), "pool": "log_sum_exp", "features": FEATURES, "residual": True},
+        {"hidden": 8, "pool": "best", "head": (), "phi_reference": "tth"},
+        {"preset": "guo2018"},
+    ],
+    "combo_lstm": [
+        {"units": 8},
+        {"units": 8, "order": "best_first", "n_assignments": 5, "features": FEATURES},
+        {"preset": "guo2018", "features": FEATURES},
+    ],
+    "lorentz_boost_network": [
+        {"hidden": (16,)},
+        {"layer": "lola", "hidden": (16,), "features": FEATURES},
+        {
+            "n_combinations": 3,
+            "phi_reference": None,
+            "mirror": False,
+            "batch_norm": False,
+            "assignment_features": ("mass_higgs",),
+        },
+    ],
 }
 CASES = [(name, options) for name in NAMES for options in OPTIONS.get(name, [{}])]
 is_network = [case for case in CASES if case[0] != "boosted_trees"]
@@ -79,7 +103,10 @@ def build(name: str, options: dict[str, Any]) -> Any:
 
 @pytest.fixture(scope="module")
 def jets() -> Events:
-    """Forty jets, the first three of one constituent; signal is wider."""
+    """Forty jets, the first three of one constituent; signal is wider.
+
+    As events, each also has up to twelve assignments to a decay, every fifth none.
+    """
     n, random = 40, np.random.default_rng(0)
     label = np.arange(n) % 2
     sizes = np.concatenate(([1, 1, 1, 2], random.integers(1, 30, n - 4)))
@@ -104,6 +131,36 @@ def jets() -> Events:
                 torch.from_numpy(rows), torch.from_numpy(offsets), ("pt", "eta", "phi", "energy")
             )
         },
+        assignments=assigned(n),
+    )
+
+
+def assigned(n: int) -> AssignedEvents:
+    """Return assignments of ``n`` events to the decay of ttH, with features, scores and truth."""
+    random = np.random.default_rng(1)
+    decay = Decay.from_mapping(TTH_DECAY)
+    n_best, n_leaves, n_particles = 12, len(decay.leaves), len(decay.particles)
+    n_real = random.integers(1, n_best + 1, n)
+    n_real[::5] = 0
+    mask = np.arange(n_best) < n_real[:, None]
+    momenta = random.normal(0.0, 60.0, (n, n_best, n_leaves, 3))
+    energy = np.sqrt((momenta**2).sum(axis=3, keepdims=True) + random.uniform(0, 20) ** 2)
+    has_tag = np.array([kind.endswith("jet") for kind in decay.kinds])
+    tags = random.integers(0, 5, (n, n_best, n_leaves, 1)) * has_tag[:, None]
+    leaves = np.concatenate([momenta, energy, tags], axis=3)
+    features = random.normal(50.0, 30.0, (n, n_best, len(RECONSTRUCTION_FEATURES)))
+    score = -np.sort(random.exponential(5.0, (n, n_best)), axis=1)
+    return AssignedEvents(
+        decay,
+        leaves=torch.from_numpy((leaves * mask[..., None, None]).astype(np.float32)),
+        features=torch.from_numpy((features * mask[..., None]).astype(np.float32)),
+        score=torch.from_numpy((score * mask).astype(np.float32)),
+        mask=torch.from_numpy(mask),
+        feature_names=RECONSTRUCTION_FEATURES,
+        truth=Truth(
+            torch.from_numpy(random.random((n, n_best, n_particles)) < 0.5),
+            torch.from_numpy(random.random((n, n_particles)) < 0.5),
+        ),
     )
 
 
@@ -117,6 +174,13 @@ def prepared(jets: Events) -> Callable[[Any], Events]:
             events = attach_trees(events, model.inputs.trees)
         if model.inputs.particles:
             events = attach_particles(events, model.inputs.particles)
+        wanted = model.inputs.assignments
+        if wanted is not None:
+            assert events.assignments is not None
+            best = events.assignments.best(wanted.n_best, wanted.features)
+            events = replace(events, assignments=best)
+        if hasattr(model, "standardise"):
+            model.standardise(events)
         return events
 
     return prepare
@@ -222,6 +286,8 @@ def test_gradients_reach_every_parameter_and_are_finite(
     logits = model.train()(*model.prepare(events))
     nn.functional.binary_cross_entropy_with_logits(logits, events.label.float()).backward()
     for parameter_name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue  # a constant that a layer of torch brings with it
         assert parameter.grad is not None, parameter_name
         assert torch.isfinite(parameter.grad).all(), parameter_name
         assert parameter.grad.any(), parameter_name
@@ -288,6 +354,22 @@ def test_nuisances_weights_and_labels_are_no_inputs(
         nuisance=torch.ones(len(events), 1),
     )
     assert torch.equal(scores(model, other), before)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_truth_is_no_input(name: str, options: dict[str, Any], prepared: Any, scores: Any) -> None:
+    model = build(name, options)
+    events = prepared(model)
+    before = scores(fitted(model, events), events)
+    found = events.assignments
+    assert found is not None
+    assert found.truth is not None
+    scrambled = Truth(~found.truth.is_right, found.truth.is_known.roll(1, 0))
+    for truth in (scrambled, None):
+        other = replace(events, assignments=replace(found, truth=truth))
+        if hasattr(model, "standardise"):
+            model.standardise(other)
+        assert torch.equal(scores(model, other), before)
 
 
 def test_every_model_has_a_reference_or_is_plain() -> None:

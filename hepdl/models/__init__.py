@@ -28,6 +28,11 @@ class Network(Protocol):
     tensors and does nothing that needs gradients; ``forward`` takes exactly these tensors and is
     all that capture, several processes and export ever call. Logits of one event do not depend
     on the other events of the minibatch (but for batch norm while training).
+
+    A network that scales some of its inputs by itself (``Events.assignments`` arrive in GeV) may
+    also have ``standardise(train: Events) -> None``. It is called once before the training, with
+    the training part as ``prepare`` will get it; events count with the magnitude of their weight. What
+    it finds lies in buffers, so that it is kept with the parameters.
     """
 
     inputs: Inputs

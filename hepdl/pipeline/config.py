@@ -253,11 +253,14 @@ class AuxiliaryConfig(_Strict):
     """A further head on an intermediate layer of a network, while training only.
 
     ``target`` is ``label`` or a flat field of the schema. The squared error centres and scales its
-    field on the training part, the cross-entropy takes it as a probability.
+    field on the training part, the cross-entropy takes it as a probability. ``loss: assignment`` takes
+    the layer's output as logits of the assignments, and their truth as target.
     """
 
     layer: str
-    loss: Literal["binary_cross_entropy", "mean_squared_error"] = "binary_cross_entropy"
+    loss: Literal["binary_cross_entropy", "mean_squared_error", "assignment"] = (
+        "binary_cross_entropy"
+    )
     target: str = "label"
     weight: float = Field(default=0.3, ge=0, allow_inf_nan=False)
     schedule: Literal["constant", "linear", "cosine"] = "constant"

@@ -2,7 +2,8 @@
 
 A head reads the output of one layer, maps it linearly to one number, and adds its own weighted mean
 loss to that of the network: the layer gets a gradient that did not come through all the others
-above it. With ``detach`` the head only watches: it learns, the layers below it feel nothing. The
+above it. With ``loss: assignment`` the layer gives the logits of the assignments of an event itself, and
+nothing maps them. With ``detach`` the head only watches: it learns, the layers below it feel nothing. The
 heads are no part of the network: at prediction they do not run, and the saved model has none.
 
 Reference: C. Szegedy et al., "Going deeper with convolutions", CVPR 2015, arXiv:1409.4842
@@ -23,6 +24,7 @@ from hepdl.errors import ConfigError, DataError, unknown_name
 from hepdl.events import Events
 from hepdl.losses.binary_cross_entropy import BinaryCrossEntropy
 from hepdl.models import Network
+from hepdl.train.state.assignment_loss import assignment_loss, assignments_with_truth
 from hepdl.train.state.device import device_of
 from hepdl.train.state.heads import LABEL, AuxiliaryHead, find_layers
 
@@ -100,10 +102,13 @@ class AuxiliaryHeads(nn.Module):
 
         Raises:
             ConfigError: A target is no field of the events.
-            DataError: A target is constant, not finite, or no probability where it must be one.
+            DataError: A target is constant, not finite, or no probability where it must be one; or
+                there is no truth of assignments for a head that learns it.
         """
         weight = train.event_weight.double().abs().cpu()
         for i, head in enumerate(self.options):
+            if head.is_assignment:
+                assignments_with_truth(train, where=f"auxiliary.{head.name}")
             if head.target == LABEL:
                 continue
             values = _field(train, head).double().cpu()
@@ -130,7 +135,8 @@ class AuxiliaryHeads(nn.Module):
             minibatch: Some events as it trains on them, at least one.
 
         Raises:
-            ConfigError: There is no such layer, or its output is not one vector per event.
+            ConfigError: There is no such layer, or its output is not one vector per event, or not
+                one logit for each assignment.
             DataError: A target is a field, and ``fit_targets`` has not been called.
         """
         if not self._has_targets:
@@ -151,10 +157,14 @@ class AuxiliaryHeads(nn.Module):
             raise
         # The constructor of a layer draws numbers: they are put back.
         with torch.random.fork_rng(devices=[]):
-            self.heads = nn.ModuleList(nn.Linear(width, 1) for width in widths)
+            self.heads = nn.ModuleList(
+                nn.Identity() if head.is_assignment else nn.Linear(width, 1)
+                for width, head in zip(widths, self.options, strict=True)
+            )
         generator = torch.Generator().manual_seed(self.seed)
         for head in self.heads:
-            assert isinstance(head, nn.Linear)
+            if not isinstance(head, nn.Linear):
+                continue
             nn.init.xavier_uniform_(head.weight, generator=generator)
             nn.init.zeros_(head.bias)
         first = next(network.parameters(), None)
@@ -184,6 +194,8 @@ class AuxiliaryHeads(nn.Module):
                 )
                 raise ConfigError(message)
             widths.append(1 if output.ndim == 1 else output.shape[1])
+            if head.is_assignment:
+                _check_logits(output, minibatch, head)
             tap.is_testing, tap.output = False, None
         return widths
 
@@ -222,19 +234,24 @@ class AuxiliaryHeads(nn.Module):
         return total
 
     def _value(self, i: int, output: Tensor, minibatch: Events) -> Tensor:
-        linear = cast("nn.Linear", self.heads[i])
+        head = self.options[i]
         if len(output) != len(minibatch):
             message = (
-                f"auxiliary.{self.names[i]}.layer: {self.options[i].layer} gives {len(output)} rows "
+                f"auxiliary.{head.name}.layer: {head.layer} gives {len(output)} rows "
                 f"for {len(minibatch)} events; read a layer that gives one for each, also for jets "
                 "without constituents"
             )
             raise DataError(message)
         # In full precision whatever the network computes in.
         with torch.autocast(output.device.type, enabled=False):
+            if head.is_assignment:
+                assigned = assignments_with_truth(minibatch, where=f"auxiliary.{head.name}")
+                return assignment_loss(
+                    output.to(self.scale.dtype), assigned, minibatch.event_weight
+                )
+            linear = cast("nn.Linear", self.heads[i])
             rows = output.to(linear.weight.dtype)
             predicted: Tensor = linear(rows[:, None] if rows.ndim == 1 else rows).squeeze(1)
-            head = self.options[i]
             target = minibatch.label if head.target == LABEL else _field(minibatch, head)
             weight = minibatch.event_weight
             if head.loss == "binary_cross_entropy":
@@ -252,6 +269,17 @@ def _field(events: Events, head: AuxiliaryHead) -> Tensor:
         where = f"auxiliary.{head.name}.target"
         raise ConfigError(unknown_name("target", head.target, known, where=where))
     return events.observers[head.target]
+
+
+def _check_logits(output: Tensor, minibatch: Events, head: AuxiliaryHead) -> None:
+    where = f"auxiliary.{head.name}"
+    wanted = assignments_with_truth(minibatch, where=where).mask.shape
+    if output.shape != wanted:
+        message = (
+            f"{where}.layer: {head.layer} gives {list(output.shape)}; loss: assignment needs a logit "
+            f"for each assignment of each event, {list(wanted)}, as pooling.logits of decay_tree gives"
+        )
+        raise ConfigError(message)
 
 
 def _check_probability(values: Tensor, head: AuxiliaryHead) -> None:

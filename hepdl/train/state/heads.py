@@ -13,7 +13,7 @@ from hepdl.errors import ConfigError, unknown_name
 
 __all__ = ["AUXILIARY_LOSSES", "AUXILIARY_SCHEDULES", "LABEL", "AuxiliaryHead", "find_layers"]
 
-AUXILIARY_LOSSES = ("binary_cross_entropy", "mean_squared_error")
+AUXILIARY_LOSSES = ("binary_cross_entropy", "mean_squared_error", "assignment")
 AUXILIARY_SCHEDULES = ("constant", "linear", "cosine")
 LABEL = "label"
 
@@ -25,9 +25,11 @@ class AuxiliaryHead:
     Attributes:
         name: Its key under ``auxiliary:``; its loss is observed as ``train_auxiliary_<name>``.
         layer: The layer that it reads, as in ``network.named_modules()``, e.g. ``stack.blocks.1``.
-        loss: ``"binary_cross_entropy"`` or ``"mean_squared_error"``.
+        loss: ``"binary_cross_entropy"``, ``"mean_squared_error"``, or ``"assignment"``: the layer
+            gives a logit for each assignment of an event, and learns which is right.
         target: ``"label"``, or a flat field of the schema: as it is (0 to 1) for the cross-entropy,
-            centred and scaled on the training part for the squared error.
+            centred and scaled on the training part for the squared error. ``"assignment"`` has
+            the truth of the assignments as target, and takes no field.
         weight: Of its loss against the network's own; 0 only measures it.
         schedule: ``"constant"``, or from ``weight`` at the start of the training down to 0 at its
             end: ``"linear"``, or ``"cosine"``, weight (1 + cos(pi p)) / 2 with p the progress.
@@ -59,6 +61,11 @@ class AuxiliaryHead:
         ]
         if not (math.isfinite(self.weight) and self.weight >= 0):
             problems.append(f"{where}.weight must be a number >= 0, got {self.weight!r}")
+        if self.is_assignment and self.target != LABEL:
+            problems.append(
+                f"{where}.target is {self.target!r}; loss: assignment learns from the truth of the "
+                "assignments: leave target out"
+            )
         if problems:
             raise ConfigError("\n".join(problems))
 
@@ -80,6 +87,11 @@ class AuxiliaryHead:
         if self.schedule == "cosine":
             return self.weight * (1 + math.cos(math.pi * progress)) / 2
         return self.weight
+
+    @property
+    def is_assignment(self) -> bool:
+        """Whether it learns which assignment of an event is right."""
+        return self.loss == "assignment"
 
     @property
     def standardises(self) -> bool:

@@ -116,12 +116,14 @@ class DecayCells(nn.Module):
         Shapes:
             ``(n_nodes, n_rows, hidden)`` → ``(n_rows, hidden)``.
         """
-        states = dict(enumerate(embeddings[: self.n_leaves].unbind(0)))
+        # One unbind: the gradient of each index would be a tensor of all nodes, filled with zeros.
+        nodes = embeddings.unbind(0)
+        states = dict(enumerate(nodes[: self.n_leaves]))
         for node, alike in self._alike.items():
-            inputs = torch.cat([self._input(one, states, embeddings[one]) for one in alike])
+            inputs = torch.cat([self._input(one, states, nodes[one]) for one in alike])
             found = torch.relu(self.cells[self._names[node]](inputs))
             if self.residual:
-                found = found + torch.cat([embeddings[one] for one in alike])
+                found = found + torch.cat([nodes[one] for one in alike])
             found = self.dropout(found)
             states |= zip(alike, found.chunk(len(alike)), strict=True)
         return states[self.n_nodes - 1]

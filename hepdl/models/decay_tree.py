@@ -55,7 +55,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "symmetric": True,
         "node_features": "physical",
     },
-    # 7·50 + 50, seven times 150·50 + 50, and 50-30-30-1 with biases: 55 741 parameters.
+    # 7·50 + 50, seven times 150·50 + 50, and 50-30-30-1 with biases: 55 741 parameters (55 755 with
+    # the 14 of a batch norm of the features that a copy of it makes and never uses).
     "guo2018": {
         "pool": "best",
         "hidden": 50,

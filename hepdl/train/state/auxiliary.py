@@ -102,13 +102,10 @@ class AuxiliaryHeads(nn.Module):
 
         Raises:
             ConfigError: A target is no field of the events.
-            DataError: A target is constant, not finite, or no probability where it must be one; or
-                there is no truth of assignments for a head that learns it.
+            DataError: A target is constant, not finite, or no probability where it must be one.
         """
         weight = train.event_weight.double().abs().cpu()
         for i, head in enumerate(self.options):
-            if head.is_assignment:
-                assignments_with_truth(train, where=f"auxiliary.{head.name}")
             if head.target == LABEL:
                 continue
             values = _field(train, head).double().cpu()
@@ -137,7 +134,8 @@ class AuxiliaryHeads(nn.Module):
         Raises:
             ConfigError: There is no such layer, or its output is not one vector per event, or not
                 one logit for each assignment.
-            DataError: A target is a field, and ``fit_targets`` has not been called.
+            DataError: A target is a field, and ``fit_targets`` has not been called; or there is no
+                truth of assignments for a head that learns it.
         """
         if not self._has_targets:
             targets = [head.target for head in self.options if head.target != LABEL]

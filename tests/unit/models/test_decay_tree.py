@@ -1,4 +1,4 @@
-"""The network in the shape of a decay: against a plain recursion, and under every symmetry."""
+"""The network in the shape of a decay: under every symmetry, and what it is made of."""
 
 from __future__ import annotations
 

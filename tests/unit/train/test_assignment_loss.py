@@ -13,10 +13,15 @@ from torch import Tensor
 from hepdl.errors import ConfigError, DataError
 from hepdl.events import AssignedEvents, Events, select_features
 from hepdl.events.assigned import Truth
+from hepdl.losses.binary_cross_entropy import BinaryCrossEntropy
 from hepdl.models.decay_tree import DecayTree
+from hepdl.models.mlp import Mlp
+from hepdl.pipeline.config import AuxiliaryConfig
+from hepdl.train import TrainOptions
 from hepdl.train.state.assignment_loss import assignment_loss, right_assignments
 from hepdl.train.state.auxiliary import AuxiliaryHeads
-from hepdl.train.state.heads import AuxiliaryHead
+from hepdl.train.state.heads import AUXILIARY_LOSSES, AuxiliaryHead
+from hepdl.train.supervised import fit
 from tests.unit.models.decay_toys import (
     HIGGS,
     WZ,
@@ -182,15 +187,59 @@ def test_it_learns_which_assignment_is_right() -> None:
     assert losses[-1] < 0.7 * losses[0]
 
 
+def fitted(head: AuxiliaryHead | None, accumulate: int = 1) -> tuple[dict[str, Tensor], list[Any]]:
+    """Train a small network in the loop; its parameters, and what each epoch observed."""
+    model, events = network(), events_of_wz(80)
+    model.standardise(events)
+    result = fit(
+        model,
+        events,
+        events_of_wz(40),
+        options=TrainOptions(
+            epochs=2,
+            minibatch_size=40,
+            optimizer="sgd",
+            learning_rate=0.05,
+            accumulate=accumulate,
+            deterministic=True,
+        ),
+        loss=BinaryCrossEntropy(),  # type: ignore[arg-type]
+        auxiliary=None if head is None else AuxiliaryHeads((head,)),
+        observe=lambda values, epoch: None,
+    )
+    return model.state_dict(), result.history
+
+
+def test_the_loop_trains_with_it_however_minibatches_are_cut() -> None:
+    plain, _ = fitted(None)
+    taught, history = fitted(HEAD)
+    assert all(math.isfinite(values["train_auxiliary_right"]) for values in history)
+    assert not torch.equal(taught["embed.weight"], plain["embed.weight"])
+    cut, again = fitted(HEAD, accumulate=4)
+    for values, others in zip(history, again, strict=True):
+        assert others["train_auxiliary_right"] == pytest.approx(
+            values["train_auxiliary_right"], rel=1e-4
+        )
+    for name, value in taught.items():
+        # Four steps of sums in another order, in float32.
+        torch.testing.assert_close(cut[name], value, rtol=1e-4, atol=1e-5, msg=name)
+    watched, seen = fitted(replace(HEAD, detach=True))
+    assert all(torch.equal(watched[name], value) for name, value in plain.items())
+    assert seen[0]["train_auxiliary_right"] > 0
+
+
+def test_the_yaml_takes_every_loss_that_there_is() -> None:
+    for loss in AUXILIARY_LOSSES:
+        assert AuxiliaryConfig(layer="pooling.logits", loss=loss).loss == loss
+
+
 def test_where_there_is_nothing_to_learn_from_it_is_said() -> None:
     events = events_of_wz()
-    heads = AuxiliaryHeads((HEAD,))
-    for lacking, message in (
-        (with_assignments(events, truth=None), "no truth of their assignments; give the head"),
-        (replace(events, assignments=None), r"auxiliary\.right: .* have no assignments"),
-    ):
-        with pytest.raises(DataError, match=message):
-            heads.fit_targets(lacking)
+    with pytest.raises(DataError, match="no truth of their assignments; give the head"):
+        AuxiliaryHeads((HEAD,)).attach(network(), with_assignments(events, truth=None))
+    flat = replace(assigned_events(), assignments=None)
+    with pytest.raises(DataError, match=r"auxiliary\.right: .* have no assignments"):
+        AuxiliaryHeads((replace(HEAD, layer="stack"),)).attach(Mlp(flat.feature_names), flat)
     with pytest.raises(
         ConfigError, match=r"stack gives \[40, 30\]; loss: assignment needs a logit"
     ):

@@ -70,15 +70,15 @@ class AssignedEvents:
 
     def take(self, index: Tensor) -> AssignedEvents:
         """Return the chosen events, in the order of ``index``."""
-        return self._with({key: value.index_select(0, index) for key, value in self._tensors()})
+        return self._with({key: value.index_select(0, index) for key, value in self.tensors()})
 
     def slice(self, first: int, end: int) -> AssignedEvents:
         """Return the events ``first`` to ``end - 1`` as views."""
-        return self._with({key: value[first:end] for key, value in self._tensors()})
+        return self._with({key: value[first:end] for key, value in self.tensors()})
 
     def to(self, device: torch.device | str) -> AssignedEvents:
         """Return the same on ``device``."""
-        return self._with({key: value.to(device) for key, value in self._tensors()})
+        return self._with({key: value.to(device) for key, value in self.tensors()})
 
     def best(self, n_best: int, feature_names: Sequence[str] | None = None) -> AssignedEvents:
         """Return the first ``n_best`` assignments of each event, with some of the features.
@@ -112,7 +112,8 @@ class AssignedEvents:
             truth,
         )
 
-    def _tensors(self) -> list[tuple[str, Tensor]]:
+    def tensors(self) -> list[tuple[str, Tensor]]:
+        """Return every tensor by name, those of truth last."""
         found = [(key, getattr(self, key)) for key in ("leaves", "features", "score", "mask")]
         if self.truth is not None:
             found += [(key.name, getattr(self.truth, key.name)) for key in fields(Truth)]
@@ -153,5 +154,5 @@ def join_assigned(parts: Sequence[AssignedEvents]) -> AssignedEvents:
                 f"best {part.n_best} with {list(part.feature_names)}"
             )
             raise DataError(message)
-    tables = [dict(part._tensors()) for part in parts]
+    tables = [dict(part.tensors()) for part in parts]
     return first._with({key: torch.cat([table[key] for table in tables]) for key in tables[0]})

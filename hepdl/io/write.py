@@ -26,7 +26,13 @@ COMPRESSION = uproot.LZ4(4)
 CHUNK_BYTES = 8_000_000
 
 
-def write_root(array: ak.Array, path: Path | str, schema: Schema) -> None:
+def write_root(
+    array: ak.Array,
+    path: Path | str,
+    schema: Schema,
+    *,
+    variations: Mapping[str, ak.Array] | None = None,
+) -> None:
     """Write a table as the TTree that the schema describes, in the file's units.
 
     Derived fields are left out: reading computes them again. A collection gets a counter branch
@@ -36,12 +42,15 @@ def write_root(array: ak.Array, path: Path | str, schema: Schema) -> None:
         array: Records with the schema's fields, in house units.
         path: The file; replaced if it exists, never half written. Its folder is made.
         schema: Names, types and units.
+        variations: Further tables of the same fields, by the name of their TTree in the same file.
 
     Raises:
-        DataError: The table lacks a field, has one too many, or one of another depth.
+        DataError: A table lacks a field, has one too many, or one of another depth.
         EnvironmentFailure: The file cannot be written.
     """
-    _check_fields(array, schema)
+    tables = {schema.ttree: array, **(variations or {})}
+    for table in tables.values():
+        _check_fields(table, schema)
     flat = [field for field in schema.fields if field.collection is None]
     jagged: dict[str, list[StoredField]] = {}
     for field in schema.fields:
@@ -55,17 +64,18 @@ def write_root(array: ak.Array, path: Path | str, schema: Schema) -> None:
         _atomic(Path(path)) as temporary,
         uproot.recreate(temporary, compression=COMPRESSION) as out,
     ):
-        ttree = out.mktree(
-            schema.ttree,
-            types,
-            title=schema.name,
-            counter_name=lambda outer: counters[outer],
-            field_name=lambda outer, inner: names[outer, inner],
-        )
-        for chunk in _pieces(array):
-            columns: dict[str, Any] = {f.branch: _flat(chunk[f.name], f) for f in flat}
-            columns |= {_outer(name): _jagged(chunk[name], f) for name, f in jagged.items()}
-            ttree.extend(columns)
+        for name_of_ttree, table in tables.items():
+            ttree = out.mktree(
+                name_of_ttree,
+                types,
+                title=schema.name,
+                counter_name=lambda outer: counters[outer],
+                field_name=lambda outer, inner: names[outer, inner],
+            )
+            for chunk in _pieces(table):
+                columns: dict[str, Any] = {f.branch: _flat(chunk[f.name], f) for f in flat}
+                columns |= {_outer(name): _jagged(chunk[name], f) for name, f in jagged.items()}
+                ttree.extend(columns)
 
 
 def write_table(columns: Mapping[str, npt.NDArray[Any]], path: Path | str, *, ttree: str) -> None:

@@ -80,12 +80,14 @@ class SimulateConfig(_Strict):
 
     ``n_events`` counts selected entries (jets or events) per process, whatever must be generated
     to get them; ``options`` are given to every generator, a process's own options win.
+    ``variations`` are further ttrees of the same collisions, by the generator's names.
     """
 
     n_events: int = Field(default=10_000, gt=0)
     seed: int = Field(default=1, ge=0)
     n_processes: int | None = Field(default=None, gt=0)
     options: dict[str, Any] = {}
+    variations: tuple[str, ...] = ()
 
 
 class SplitConfig(_Strict):

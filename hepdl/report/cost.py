@@ -42,6 +42,7 @@ def draw_cost(models: Mapping[str, Entry], *, note: str = "") -> Figure:
         axes.set_xscale("log")
         axes.set_xlabel(label)
         axes.margins(x=0.15, y=0.12)
+        _widen(axes)
         axes.grid(visible=True, which="major", alpha=0.35)
         if first is None:
             first = axes
@@ -52,6 +53,14 @@ def draw_cost(models: Mapping[str, Entry], *, note: str = "") -> Figure:
     if first is not None:
         legend_above(figure, first)
     return figure
+
+
+def _widen(axes: Axes) -> None:
+    """Show at least one decade: on less, every tick of a logarithmic axis gets a long label."""
+    low, high = axes.get_xlim()
+    missing = 10.0 / (high / low)
+    if missing > 1.0:
+        axes.set_xlim(low / math.sqrt(missing), high * math.sqrt(missing))
 
 
 def _draw_point(axes: Axes, entry: Entry, cost: Any, *, name: str, colour: str) -> None:

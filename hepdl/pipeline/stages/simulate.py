@@ -19,7 +19,7 @@ from typing import Any
 
 import awkward as ak
 
-from hepdl.errors import StoppedError
+from hepdl.errors import ConfigError, StoppedError
 from hepdl.io import file_checksum, write_root
 from hepdl.pipeline import parts
 from hepdl.pipeline.config import ProcessConfig
@@ -73,6 +73,15 @@ def _request(work: Work, name: str, process: ProcessConfig) -> _Request:
     if "label" in accepted and process.label is not None:
         options = {"label": process.label} | options
     options = {"seed": config.simulate.seed} | options
+    module = parts.module("generators", generator, where=where)
+    if config.simulate.variations:
+        if not hasattr(module, "iterate_variations"):
+            message = (
+                f"simulate.variations: {', '.join(config.simulate.variations)} are asked of "
+                f"generator {generator} ({where}), which has no variations; take them out"
+            )
+            raise ConfigError(message)
+        options["variations"] = config.simulate.variations
     versions = {}
     for package in _ENGINES:
         try:
@@ -91,7 +100,6 @@ def _request(work: Work, name: str, process: ProcessConfig) -> _Request:
         }
     )
     folder = work.data / "simulated" / f"{name}-{generator}-{key[:16]}"
-    module = parts.module("generators", generator, where=where)
     options["schema"] = schema
     return _Request(name, module, config.simulate.n_events, options, folder)
 
@@ -177,10 +185,17 @@ def _write_chunks(
             len(requests),
         )
         report(request.n_events - sum(chunk.n_entries for chunk in missing))
-    for chunk, events in request.module.iterate_chunks(
-        missing, n_processes=n_processes, progress=report
-    ):
-        write_root(events, path_of(chunk.index), schema)
+    if "variations" in request.options:
+        for chunk, tables in request.module.iterate_variations(
+            missing, n_processes=n_processes, progress=report
+        ):
+            nominal, *varied = tables.items()
+            write_root(nominal[1], path_of(chunk.index), schema, variations=dict(varied))
+    else:
+        for chunk, events in request.module.iterate_chunks(
+            missing, n_processes=n_processes, progress=report
+        ):
+            write_root(events, path_of(chunk.index), schema)
     for chunk in requests:
         yield path_of(chunk.index)
 

@@ -38,6 +38,9 @@ def _columns(events: Events) -> Iterator[tuple[str, Tensor]]:
     if events.particles is not None:
         yield f"particles {events.particles.columns}", events.particles.values
         yield "particles offsets", events.particles.offsets
+    if events.assignments is not None:
+        for name, tensor in events.assignments.tensors():
+            yield f"assignments {name} {events.assignments.feature_names}", tensor
 
 
 def describe(model: Network | Trees) -> dict[str, str]:

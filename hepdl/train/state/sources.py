@@ -103,4 +103,5 @@ def _lighter(events: Events) -> Events:
         collections={},
         jet_trees=None,
         particles=None,
+        assignments=None,
     )

@@ -10,7 +10,11 @@ import torch
 from hepdl.errors import ConfigError, DataError
 from hepdl.events import AssignedEvents, AssignmentInputs
 from hepdl.events.assigned import Truth, join_assigned
+from hepdl.events.reconstruction import ReconstructionRecipe
 from hepdl.kinematics import Decay
+from hepdl.models.reconstruction.fitted import Reconstruction
+from hepdl.train.state.identity import data_fingerprint
+from tests.unit.models.assignment_toys import RECIPE, toy_events
 
 DECAY = Decay.from_mapping(
     {"particles": {"higgs": ["b1", "b2"]}, "leaves": {"b1": "b_jet", "b2": "b_jet"}}
@@ -33,8 +37,8 @@ def assigned(n_events: int = 5, *, truth: bool = True) -> AssignedEvents:
 
 
 def assert_same(one: AssignedEvents, other: AssignedEvents) -> None:
-    assert [key for key, _ in one._tensors()] == [key for key, _ in other._tensors()]
-    for (_, a), (_, b) in zip(one._tensors(), other._tensors(), strict=True):
+    assert [key for key, _ in one.tensors()] == [key for key, _ in other.tensors()]
+    for (_, a), (_, b) in zip(one.tensors(), other.tensors(), strict=True):
         assert torch.equal(a, b)
     assert one.feature_names == other.feature_names
 
@@ -78,3 +82,21 @@ def test_assignments_that_differ_are_not_joined() -> None:
 def test_no_assignment_at_all_is_refused() -> None:
     with pytest.raises(ConfigError, match="n_best is 0; a model takes at least 1"):
         AssignmentInputs(n_best=0)
+
+
+def test_the_data_of_a_fit_include_the_assignments() -> None:
+    events = toy_events(20)
+    reconstruction = Reconstruction(ReconstructionRecipe.from_mapping(RECIPE), ranking="chi_square")
+    found = reconstruction.assign(events, AssignmentInputs(2, ("mass_higgs",)))
+    whole = replace(events, assignments=found)
+    prints = {data_fingerprint(events), data_fingerprint(whole)}
+    for name in ("leaves", "features", "score"):
+        other = getattr(found, name).clone()
+        other[3] += 1.0
+        changed = replace(events, assignments=replace(found, **{name: other}))
+        prints.add(data_fingerprint(changed))
+    assert found.truth is not None
+    right = ~found.truth.is_right
+    truth = replace(found, truth=Truth(right, found.truth.is_known))
+    prints.add(data_fingerprint(replace(events, assignments=truth)))
+    assert len(prints) == 6

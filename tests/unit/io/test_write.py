@@ -139,3 +139,20 @@ def test_checksums_tell_files_apart(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     # FIPS 180-4, example of SHA-256 of "abc".
     assert io.file_checksum(tmp_path / "a").startswith("ba7816bf8f01cfea414140de5dae2223")
+
+
+def test_variations_are_further_ttrees_of_the_same_file(tmp_path: Path, schema: Schema) -> None:
+    io.write_root(TABLE, tmp_path / "a.root", schema, variations={"up": TABLE[1:]})
+    with uproot.open(tmp_path / "a.root") as file:
+        assert file.classnames() == {"events;1": "TTree", "up;1": "TTree"}
+        assert file["events"]["jet_pt"].array().tolist() == [[], [30000, 20000]]
+        assert file["up"]["jet_pt"].array().tolist() == [[30000, 20000]]
+    varied = io.read(f"{tmp_path / 'a.root'}:up", schema)
+    assert ak.to_list(varied) == ak.to_list(io.read(tmp_path / "a.root", schema)[1:])
+
+
+def test_a_variation_with_other_fields_leaves_no_file(tmp_path: Path, schema: Schema) -> None:
+    other = TABLE[["event_number", "weight", "pt", "jets"]]
+    with pytest.raises(DataError, match="no field 'is_signal'"):
+        io.write_root(TABLE, tmp_path / "a.root", schema, variations={"up": other})
+    assert not list(tmp_path.iterdir())

@@ -321,13 +321,18 @@ class ReconstructionConfig(_Strict):
 
 
 class EvaluateConfig(_Strict):
-    """The numbers of the comparison."""
+    """The numbers of the comparison.
+
+    ``against`` names parts of the background by an expression over flat fields; the numbers against
+    each of them keep all of the signal.
+    """
 
     signal_efficiencies: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.3, 0.5, 0.8)
     window: str | None = None
     bootstrap_replicas: int = Field(default=200, ge=20)
     efficiency_variables: tuple[str, ...] = ()
     nuisances: tuple[str, ...] = ()
+    against: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")], str] = {}
     reference: str | None = None
 
     @field_validator("signal_efficiencies")

@@ -252,6 +252,7 @@ def _check_names(config: AnalysisConfig, schema: Schema, path: Path) -> list[str
     for key, text in (
         ("evaluate.window", config.evaluate.window),
         ("split.expression", config.split.expression),
+        *((f"evaluate.against.{name}", text) for name, text in config.evaluate.against.items()),
     ):
         if text is None:
             continue

@@ -48,7 +48,8 @@ def model_numbers(
     Args:
         scores: Scores of all events of the data set.
         cards: What was saved with the models.
-        samples: ``"all"`` and, if there is one, ``"window"``.
+        samples: ``"all"``, if there is one ``"window"``, and ``"against NAME"`` of each part of the
+            background.
         config: The ``evaluate`` part of the configuration.
         nuisances: Values of all events by name.
     """
@@ -97,6 +98,13 @@ def model_numbers(
     }
     if len(seeds) > 1:
         numbers["seed_spread"] = seed_spread(rankings["all"])
+    against = {
+        name.removeprefix("against "): _separation(rankings[name])
+        for name in samples
+        if name.startswith("against ")
+    }
+    if against:
+        numbers["against"] = against
     if "window" in samples:
         numbers["window"] = {
             "selection": samples["window"].selection,

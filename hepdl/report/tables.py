@@ -73,6 +73,13 @@ def comparison_columns(metrics: Entry, *, selection: str = "all") -> Table:
             ),
         )
     if not in_window:
+        for part in _parts_of_background(models):
+            add(
+                _interval_column(f"AUC against {part}", f"auc_against_{part}"),
+                lambda name, part=part: _interval(  # type: ignore[misc]
+                    models[name].get("against", {}).get(part, {}).get("auc")
+                ),
+            )
         _add_whole_sample(add, models)
     rows = tuple(zip(*(cells for _, cells in columns), strict=True))
     return Table(tuple(column for column, _ in columns), rows, _caption(found, in_window))
@@ -183,6 +190,12 @@ def _caption(found: Mapping[str, Entry], in_window: bool) -> str:
         windows = {str(entry["selection"]) for entry in found.values() if "selection" in entry}
         sample = f"Test entries with {', '.join(sorted(windows))}"
     return f"{sample}; errors are 68 % intervals."
+
+
+def _parts_of_background(models: Mapping[str, Entry]) -> list[str]:
+    return list(
+        dict.fromkeys(part for entry in models.values() for part in entry.get("against", {}))
+    )
 
 
 def _working_points(models: Mapping[str, Entry]) -> list[str]:

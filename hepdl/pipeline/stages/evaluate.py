@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hepdl.errors import DataError
 from hepdl.evaluate.bootstrap.poisson import Bootstrap
 from hepdl.pipeline.dataset import Dataset, evaluation_weights
 from hepdl.pipeline.folders import write_json
@@ -47,16 +48,42 @@ def evaluate(work: Work) -> Outcome:
 
 
 def selected_test(
-    dataset: Dataset, work: Work, window: str | None
+    dataset: Dataset, work: Work, window: str | None, *, against: str | None = None
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Return positions and evaluation weights of the test events, all or inside the window."""
+    """Return positions and evaluation weights of test events.
+
+    Args:
+        dataset: All events.
+        work: The run.
+        window: An expression that they fulfil; None takes all.
+        against: Name of a part of the background under ``evaluate.against``: the only background.
+
+    Raises:
+        DataError: There is no background of that part.
+    """
     index = dataset.index("test")
     if window is not None:
-        expression = work.analysis.schema.expression(window, where="evaluate.window")
-        fields = {name: column.numpy() for name, column in dataset.events.observers.items()}
-        index = index[np.asarray(expression.evaluate(fields), dtype=bool)[index]]
+        index = index[_fulfils(work, dataset, window, where="evaluate.window")[index]]
+    if against is not None:
+        where = f"evaluate.against.{against}"
+        text = work.analysis.config.evaluate.against[against]
+        is_it = _fulfils(work, dataset, text, where=where)
+        index = index[(is_it | (dataset.label == 1))[index]]
+        if not (dataset.label[index] == 0).any():
+            message = (
+                f"{where}: none of {int((dataset.label == 0).sum())} background entries fulfils "
+                f"{text!r}: loosen it, or take it out"
+            )
+            raise DataError(message)
     flatten = work.analysis.config.weights.evaluation.flatten
     return index, evaluation_weights(dataset, index, flatten)
+
+
+def _fulfils(work: Work, dataset: Dataset, text: str, *, where: str) -> npt.NDArray[np.bool_]:
+    """Return which events fulfil an expression over flat fields."""
+    expression = work.analysis.schema.expression(text, where=where)
+    fields = {name: column.numpy() for name, column in dataset.events.observers.items()}
+    return np.asarray(expression.evaluate(fields), dtype=bool)
 
 
 def _metrics(work: Work, dataset: Dataset, scores: Scores) -> dict[str, Any]:
@@ -64,6 +91,8 @@ def _metrics(work: Work, dataset: Dataset, scores: Scores) -> dict[str, Any]:
     samples = {"all": _sample(work, dataset, None)}
     if config.evaluate.window is not None:
         samples["window"] = _sample(work, dataset, config.evaluate.window)
+    for name in config.evaluate.against:
+        samples[f"against {name}"] = _sample(work, dataset, None, against=name)
     nuisances = set(config.evaluate.nuisances)
     for name in config.models:
         nuisances |= set(config.decorrelation_of(name).nuisances)
@@ -121,12 +150,14 @@ def _cards(work: Work, name: str) -> Cards:
     )
 
 
-def _sample(work: Work, dataset: Dataset, window: str | None) -> Sample:
-    index, weight = selected_test(dataset, work, window)
+def _sample(
+    work: Work, dataset: Dataset, window: str | None, *, against: str | None = None
+) -> Sample:
+    index, weight = selected_test(dataset, work, window, against=against)
     config = work.analysis.config.evaluate
     groups = dataset.groups(index)
     return Sample(
-        selection=window or "all",
+        selection=f"against {against}" if against is not None else window or "all",
         index=index,
         label=dataset.label[index],
         weight=weight,

@@ -7,6 +7,7 @@ from hepdl.io.draft import draft_schema
 from hepdl.io.read import check_files, iterate, read
 from hepdl.io.sources import FileSource, expand, file_checksum
 from hepdl.io.summary import FileSummary, inspect
+from hepdl.io.sums import sum_branch
 from hepdl.io.write import write_root, write_table
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "inspect",
     "iterate",
     "read",
+    "sum_branch",
     "write_root",
     "write_table",
 ]

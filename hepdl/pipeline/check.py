@@ -7,11 +7,12 @@ from pathlib import Path
 
 from hepdl.errors import DataError, HepdlError, unknown_name
 from hepdl.events import Inputs, ParticleInputs
-from hepdl.io import check_files
+from hepdl.io import check_files, expand
 from hepdl.kinematics import PARTICLE_FEATURES
 from hepdl.pipeline import parts
 from hepdl.pipeline.combinations import in_words
 from hepdl.pipeline.load import Analysis, load_analysis
+from hepdl.pipeline.systematics import varied_schema
 from hepdl.schema import Schema
 
 __all__ = ["check_analysis"]
@@ -44,6 +45,8 @@ def check_analysis(analysis: Path, overrides: Iterable[str] = ()) -> str:
             continue
         found = check_files(process.files, checked.schema)
         problems += [f"process {name}: {problem}" for problem in found]
+        if not found:
+            problems += _variation_problems(checked, name, process.files)
         lines.append(
             f"process {name}: {process.label or 'labels from a branch'}, {len(process.files)} files or patterns"
         )
@@ -52,6 +55,8 @@ def check_analysis(analysis: Path, overrides: Iterable[str] = ()) -> str:
     folds = checked.config.split.folds
     if folds is not None:
         lines.append(f"split: {folds} folds by event_number % {folds}, one fit of each seed a fold")
+    if checked.config.systematics.ttrees:
+        lines.append(f"variations: {', '.join(checked.config.systematics.ttrees)}")
     lines.append(f"schema {checked.schema.name}: {checked.schema.fingerprint()[:12]}")
     lines += [
         f"model {name}: {model.model}, loop {checked.config.train_of(name).loop}, "
@@ -60,6 +65,16 @@ def check_analysis(analysis: Path, overrides: Iterable[str] = ()) -> str:
     ]
     lines += [f"combination {line}" for line in in_words(checked.config)]
     return "\n".join([*lines, f"{checked.name}: nothing wrong found"])
+
+
+def _variation_problems(checked: Analysis, name: str, files: Iterable[str]) -> list[str]:
+    """Look at the first varied events of each file."""
+    paths = [source.path for source in expand(files)]
+    return [
+        f"process {name}, variation {ttree}: {problem}"
+        for ttree in checked.config.systematics.ttrees
+        for problem in check_files(paths, varied_schema(checked.schema, ttree))
+    ]
 
 
 def _model_problems(checked: Analysis) -> list[str]:

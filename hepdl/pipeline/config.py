@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from hepdl.pipeline.data_config import ProcessConfig, SimulateConfig, SystematicsConfig
+
 __all__ = [
     "AnalysisConfig",
     "AuxiliaryConfig",
@@ -25,6 +27,7 @@ __all__ = [
     "ReconstructionConfig",
     "SimulateConfig",
     "SplitConfig",
+    "SystematicsConfig",
     "TrainConfig",
     "WeightsConfig",
 ]
@@ -38,56 +41,6 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-class GeneratorConfig(BaseModel):
-    """A generator of ``hepdl.simulate`` and its options; the options are checked by the generator."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    generator: str
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Everything but the generator's name."""
-        return dict(self.model_extra or {})
-
-
-class ProcessConfig(_Strict):
-    """The events of one process: files, or a generator.
-
-    Without a ``label`` the schema's label branch says what each entry is.
-    """
-
-    label: Literal["signal", "background"] | None = None
-    files: tuple[str, ...] | None = None
-    simulate: GeneratorConfig | None = None
-
-    @field_validator("files", mode="before")
-    @classmethod
-    def _one_file_is_a_list(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _one_source(self) -> ProcessConfig:
-        if (self.files is None) == (self.simulate is None):
-            message = "give exactly one of 'files' and 'simulate'"
-            raise ValueError(message)
-        return self
-
-
-class SimulateConfig(_Strict):
-    """What holds for every simulated process.
-
-    ``n_events`` counts selected entries (jets or events) per process, whatever must be generated
-    to get them; ``options`` are given to every generator, a process's own options win.
-    ``variations`` are further ttrees of the same collisions, by the generator's names.
-    """
-
-    n_events: int = Field(default=10_000, gt=0)
-    seed: int = Field(default=1, ge=0)
-    n_processes: int | None = Field(default=None, gt=0)
-    options: dict[str, Any] = {}
-    variations: tuple[str, ...] = ()
 
 
 class SplitConfig(_Strict):
@@ -324,7 +277,8 @@ class EvaluateConfig(_Strict):
     """The numbers of the comparison.
 
     ``against`` names parts of the background by an expression over flat fields; the numbers against
-    each of them keep all of the signal.
+    each of them keep all of the signal. With a ``luminosity`` [1/fb] there are yields and significances;
+    ``background_uncertainty`` is relative.
     """
 
     signal_efficiencies: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.3, 0.5, 0.8)
@@ -334,6 +288,8 @@ class EvaluateConfig(_Strict):
     nuisances: tuple[str, ...] = ()
     against: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")], str] = {}
     reference: str | None = None
+    luminosity: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    background_uncertainty: float = Field(default=0.0, ge=0, allow_inf_nan=False)
 
     @field_validator("signal_efficiencies")
     @classmethod
@@ -359,6 +315,7 @@ class AnalysisConfig(_Strict):
     schema_: Path = Field(alias="schema")
     simulate: SimulateConfig = SimulateConfig()
     processes: dict[str, ProcessConfig] = Field(min_length=1)
+    systematics: SystematicsConfig = SystematicsConfig()
     split: SplitConfig = SplitConfig()
     weights: WeightsConfig = WeightsConfig()
     models: dict[Name, ModelConfig] = Field(min_length=1)

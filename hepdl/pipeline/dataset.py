@@ -36,7 +36,15 @@ from hepdl.pipeline.reconstruction import (
 from hepdl.pipeline.weighting import CLASSES, TrainingWeigher, balanced_weights, check_part
 from hepdl.schema import Schema
 
-__all__ = ["Dataset", "Folds", "arrange", "build_dataset", "evaluation_weights"]
+__all__ = [
+    "Dataset",
+    "Folds",
+    "arrange",
+    "build_dataset",
+    "evaluation_weights",
+    "identity_of",
+    "split_events",
+]
 
 Array = npt.NDArray[np.float64]
 
@@ -286,13 +294,13 @@ def build_dataset(events: Events, config: AnalysisConfig, schema: Schema) -> Dat
     reconstructor = Reconstructor.of(config, schema)
     weigher = TrainingWeigher(events, wanted, wanted.reweight_features or schema.features)
     if config.split.folds is None:
-        part = _split(events, config, schema)
+        part = split_events(events, config, schema)
         _check_parts(events, part, wanted.negative, where="the")
         return Dataset(events, part, weigher.weights(part), reconstructor=reconstructor)
     folds = Folds(
         config.split.folds,
         fold_of(events.event_number.numpy(), config.split.folds),
-        in_validation(*_identity(events, config), fraction=config.split.validation_fraction),
+        in_validation(*identity_of(events, config), fraction=config.split.validation_fraction),
         weigher,
     )
     # What is wrong with the events of a fold is found before it is missed in the others.
@@ -322,7 +330,7 @@ def _check_parts(
         )
 
 
-def _identity(
+def identity_of(
     events: Events, config: AnalysisConfig
 ) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return process, run number and event number, without those that are not in the key."""
@@ -336,9 +344,10 @@ def _identity(
     return processes, run_number, events.event_number.numpy()
 
 
-def _split(events: Events, config: AnalysisConfig, schema: Schema) -> npt.NDArray[np.int8]:
+def split_events(events: Events, config: AnalysisConfig, schema: Schema) -> npt.NDArray[np.int8]:
+    """Return the part of each event by the split of the configuration, which has no folds."""
     split = config.split
-    identity = _identity(events, config)
+    identity = identity_of(events, config)
     if split.expression is None or split.parts is None:
         fractions = {str(name): share for name, share in split.fractions.items()}
         return split_by_hash(*identity, fractions)

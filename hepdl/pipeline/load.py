@@ -19,7 +19,9 @@ from hepdl.pipeline.combinations import combination_problems
 from hepdl.pipeline.config import AnalysisConfig, DecorrelationConfig, ModelConfig, TrainConfig
 from hepdl.pipeline.reconstruction import PREFIX as BEST_PREFIX
 from hepdl.pipeline.reconstruction import reconstruction_problems
+from hepdl.pipeline.systematics import SYSTEMATIC, systematics_problems
 from hepdl.pipeline.truth import truth_problems
+from hepdl.pipeline.yields import yield_problems
 from hepdl.schema import Schema, load_schema, read_yaml, word_problems
 
 __all__ = ["Analysis", "load_analysis"]
@@ -84,6 +86,7 @@ def load_analysis(
     problems += _check_parts(config, path)
     problems += auxiliary_problems(config, file=path.name)
     problems += combination_problems(config, file=path.name)
+    problems += yield_problems(config, file=path.name)
     if schema is not None:
         problems += _check_names(config, schema, path)
     if problems or schema is None:
@@ -238,12 +241,14 @@ def _check_names(config: AnalysisConfig, schema: Schema, path: Path) -> list[str
         for where, names in _mentioned_fields(config).items()
         for name in names
         if name not in fields
+        and not (name == SYSTEMATIC and where.endswith("decorrelation.nuisances"))
     ]
     problems += _label_problems(config, schema, path)
     problems += _particle_problems(config, schema, path)
     problems += _split_problems(config, schema, path)
     problems += reconstruction_problems(config, schema, file=path.name)
     problems += truth_problems(config, schema, file=path.name)
+    problems += systematics_problems(config, schema, file=path.name)
     reference = config.evaluate.reference
     if reference is not None and reference not in config.contenders:
         place = f"evaluate.reference in {path.name}"

@@ -22,7 +22,7 @@ from hepdl.pipeline.scores import ModelScores
 from hepdl.pipeline.spreads import Cards, Sample, seed_spread
 from hepdl.train.probes import fit_scores
 
-__all__ = ["compare_all", "model_numbers"]
+__all__ = ["compare_all", "model_numbers", "separation"]
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def model_numbers(
     best = scores.chosen[everything.index]
     card = mean_card(cards.chosen)
     numbers: dict[str, Any] = {
-        **_separation(rankings["all"]),
+        **separation(rankings["all"]),
         "n_parameters": card["n_parameters"],
         "fit_seconds": _mean_of(list(of_seed.values()) or [card], "fit_seconds"),
         "events_per_second": _mean_of(list(of_seed.values()) or [card], "events_per_second"),
@@ -99,7 +99,7 @@ def model_numbers(
     if len(seeds) > 1:
         numbers["seed_spread"] = seed_spread(rankings["all"])
     against = {
-        name.removeprefix("against "): _separation(rankings[name])
+        name.removeprefix("against "): separation(rankings[name])
         for name in samples
         if name.startswith("against ")
     }
@@ -108,7 +108,7 @@ def model_numbers(
     if "window" in samples:
         numbers["window"] = {
             "selection": samples["window"].selection,
-            **_separation(rankings["window"]),
+            **separation(rankings["window"]),
         }
     if nuisances:
         by_name = {
@@ -143,7 +143,7 @@ def compare_all(
     ]
 
 
-def _separation(rankings: list[Ranking]) -> dict[str, Any]:
+def separation(rankings: list[Ranking]) -> dict[str, Any]:
     """Return area and rejections: mean over the seeds, both errors in the interval."""
     auc = _mean_interval(
         [ranking.auc_interval() for ranking in rankings],

@@ -124,8 +124,23 @@ def score_rows(work: Work, dataset: Dataset, folder: Path, rows: npt.NDArray[np.
     return np.concatenate(found) if found else np.zeros(0, dtype=np.float32)
 
 
-def write_scores(path: Path, dataset: Dataset, scores: Scores, config: AnalysisConfig) -> None:
-    """Write one row per event: what it is, and the score of the chosen seed of each model."""
+def write_scores(
+    path: Path,
+    dataset: Dataset,
+    scores: Scores,
+    config: AnalysisConfig,
+    *,
+    physical: npt.NDArray[np.float64] | None = None,
+) -> None:
+    """Write one row per event: what it is, and the score of the chosen seed of each model.
+
+    Args:
+        path: The file.
+        dataset: All events, or those of a variation.
+        scores: Of these events.
+        config: The resolved configuration.
+        physical: Their physical weights, at a luminosity, if there is one.
+    """
     events = dataset.events
     weight = np.zeros(len(events))
     for part in PARTS:
@@ -143,6 +158,8 @@ def write_scores(path: Path, dataset: Dataset, scores: Scores, config: AnalysisC
         "weight": weight,
         "event_weight": events.event_weight.numpy(),
     }
+    if physical is not None:
+        table["physical_weight"] = physical
     for name, found in scores.items():
         table[f"score_{name}"] = found.chosen
         if len(found.by_seed) > 1:

@@ -19,8 +19,11 @@ from hepdl.pipeline.progress import progress
 from hepdl.pipeline.saved import load_card
 from hepdl.pipeline.scores import Scores, score_models, write_scores
 from hepdl.pipeline.spreads import Cards, Sample, fold_numbers
-from hepdl.pipeline.stages.prepare import load_dataset, load_notes
+from hepdl.pipeline.stages.prepare import load_dataset, load_normalisation, load_notes
+from hepdl.pipeline.systematics import SYSTEMATIC
+from hepdl.pipeline.variation_numbers import Version, score_variations, variation_numbers
 from hepdl.pipeline.work import Outcome, Work
+from hepdl.pipeline.yields import measure_yields
 from hepdl.track import flatten
 
 __all__ = ["evaluate", "selected_test"]
@@ -28,23 +31,28 @@ __all__ = ["evaluate", "selected_test"]
 log = logging.getLogger(__name__)
 
 # Numbers of single seeds and folds, the nuisances beyond the first, and words: in metrics.json only.
-_NOT_RECORDED = {"seeds", "folds", "dependence_on", "diagnosis", "combination"}
+_NOT_RECORDED = {"seeds", "folds", "dependence_on", "diagnosis", "combination", "systematics"}
 FORMAT_VERSION = 1
 
 
 def evaluate(work: Work) -> Outcome:
-    """Write ``scores.root`` and ``metrics.json``."""
+    """Write ``scores.root``, that of each variation, and ``metrics.json``."""
     dataset = load_dataset(work)
     config = work.analysis.config
+    normalisation = load_normalisation(work)
+    physical = None
+    if normalisation is not None:
+        physical = normalisation.weights(dataset.events, dataset.part)
     scores = score_models(work, dataset)
-    write_scores(work.folder.path / "scores.root", dataset, scores, config)
-    metrics = _metrics(work, dataset, scores)
+    write_scores(work.folder.path / "scores.root", dataset, scores, config, physical=physical)
+    metrics = _metrics(work, dataset, scores, physical)
     write_json(work.folder.path / "metrics.json", metrics)
     for name, numbers in metrics["models"].items():
         final = {key: value for key, value in numbers.items() if key not in _NOT_RECORDED}
         work.recorder.metrics(flatten(final), model=name)
-    outputs = [work.folder.path / "metrics.json", work.folder.path / "scores.root"]
-    return Outcome(outputs)
+    names = ("scores", *(f"scores_{name}" for name in config.systematics.ttrees))
+    tables = [work.folder.path / f"{name}.root" for name in names]
+    return Outcome([work.folder.path / "metrics.json", *tables])
 
 
 def selected_test(
@@ -86,7 +94,9 @@ def _fulfils(work: Work, dataset: Dataset, text: str, *, where: str) -> npt.NDAr
     return np.asarray(expression.evaluate(fields), dtype=bool)
 
 
-def _metrics(work: Work, dataset: Dataset, scores: Scores) -> dict[str, Any]:
+def _metrics(
+    work: Work, dataset: Dataset, scores: Scores, physical: npt.NDArray[np.float64] | None
+) -> dict[str, Any]:
     config = work.analysis.config
     samples = {"all": _sample(work, dataset, None)}
     if config.evaluate.window is not None:
@@ -95,7 +105,7 @@ def _metrics(work: Work, dataset: Dataset, scores: Scores) -> dict[str, Any]:
         samples[f"against {name}"] = _sample(work, dataset, None, against=name)
     nuisances = set(config.evaluate.nuisances)
     for name in config.models:
-        nuisances |= set(config.decorrelation_of(name).nuisances)
+        nuisances |= set(config.decorrelation_of(name).nuisances) - {SYSTEMATIC}
     models: dict[str, dict[str, Any]] = {}
     rankings: dict[str, dict[str, Any]] = {}
     with progress("evaluating", len(scores)) as advance:
@@ -117,6 +127,8 @@ def _metrics(work: Work, dataset: Dataset, scores: Scores) -> dict[str, Any]:
             if looks:
                 models[name]["diagnosis"] = verdict_of(looks)
             advance(text=name)
+    nominal = Version.of(dataset, samples["all"], scores, physical)
+    _add_systematics(work, models, rankings, nominal)
     return {
         "format_version": FORMAT_VERSION,
         "analysis": config.analysis,
@@ -125,9 +137,35 @@ def _metrics(work: Work, dataset: Dataset, scores: Scores) -> dict[str, Any]:
             "splits": dataset.counts(),
             **({} if dataset.folds is None else {"folds": dataset.fold_counts()}),
         },
+        **_yields(dataset, physical),
         "models": models,
         "comparisons": compare_all(rankings, samples, reference=config.evaluate.reference),
     }
+
+
+def _add_systematics(
+    work: Work,
+    models: dict[str, dict[str, Any]],
+    rankings: Mapping[str, Mapping[str, Any]],
+    nominal: Version,
+) -> None:
+    """Add what the variations do to each model, if there are any."""
+    if not work.analysis.config.systematics.ttrees:
+        return
+    found = variation_numbers(
+        nominal,
+        score_variations(work),
+        {name: of_model["all"] for name, of_model in rankings.items()},
+        signal_efficiencies=work.analysis.config.evaluate.signal_efficiencies,
+    )
+    for name, entry in found.items():
+        models[name]["systematics"] = entry
+
+
+def _yields(dataset: Dataset, physical: npt.NDArray[np.float64] | None) -> dict[str, Any]:
+    if physical is None:
+        return {}
+    return {"yields": measure_yields(dataset.events, physical, dataset.index("test"))}
 
 
 def _combination(work: Work, name: str, models: Mapping[str, Any]) -> dict[str, Any]:

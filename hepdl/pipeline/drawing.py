@@ -26,6 +26,7 @@ from hepdl.pipeline.flow_report import flow_figures
 from hepdl.pipeline.fold_models import load_folds
 from hepdl.pipeline.saved import load_card, load_history
 from hepdl.pipeline.scores import Scores
+from hepdl.pipeline.sensitivity_report import draw_scans, draw_varied_scores
 from hepdl.pipeline.stages.evaluate import selected_test
 from hepdl.pipeline.stages.prepare import load_dataset
 from hepdl.pipeline.work import Work
@@ -76,6 +77,10 @@ CAPTIONS = {
     "changes the weights. Lines that fall or rise by orders of magnitude mean layers that do not "
     "learn. A triangle on the lower edge is zero.",
     "flow_trained": "The same after the training, with the parameters that were kept.",
+    "significance": "Expected significance of the test events, at {luminosity:g} /fb, against the cut, with the "
+    "error of the Monte-Carlo sample, and the background entries that are left to know it.",
+    "variations": "Scores of the test events and of their variations, and the ratio of the two; events are "
+    "shared, so that the ratio is known better than each of them.",
     "flattening": "The spectra that only reflect how the samples were made, before and after the "
     "weights: afterwards both classes are alike, and no model can win by them.",
     "features": "The flat fields of the test part for each class, as read, without flattening.",
@@ -140,6 +145,10 @@ def figures_of(drawing: Drawing) -> Iterator[tuple[str, str, Draw]]:
     yield "Scores and calibration", "scores", partial(_scores, drawing, log=False)
     yield "Scores and calibration", "scores_log", partial(_scores, drawing, log=True)
     yield "Scores and calibration", "reliability", partial(_reliability, drawing)
+    if config.evaluate.luminosity is not None:
+        yield "Significance", "significance", partial(draw_scans, drawing.work)
+    if config.systematics.ttrees:
+        yield "Systematics", "variations", partial(draw_varied_scores, drawing.work)
     for nuisance in _nuisances(drawing):
         yield "Dependence", f"sculpting_{nuisance}", partial(_sculpting, drawing, nuisance)
     if config.evaluate.efficiency_variables:
@@ -157,7 +166,10 @@ def caption_of(name: str, drawing: Drawing) -> str:
     """Return the caption of a figure, in a physicist's words."""
     kind = next(key for key in sorted(CAPTIONS, key=len, reverse=True) if name.startswith(key))
     nuisance = name.removeprefix("sculpting_")
-    return CAPTIONS[kind].format(window=drawing.config.evaluate.window, nuisance=nuisance)
+    wanted = drawing.config.evaluate
+    return CAPTIONS[kind].format(
+        window=wanted.window, nuisance=nuisance, luminosity=wanted.luminosity
+    )
 
 
 def _curves(

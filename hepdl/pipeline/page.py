@@ -18,6 +18,7 @@ from hepdl.report.tables import (
     difference_table,
     splits_table,
 )
+from hepdl.report.yields import significance_table, variations_table, yields_table
 
 __all__ = ["build_page"]
 
@@ -53,7 +54,7 @@ def build_page(
     environment: dict[str, Any] = json.loads((folder / "environment.json").read_text("utf-8"))
     sections = [_comparison(metrics, pictures.get("Comparison", []))]
     sections += [
-        Section(title, tuple(blocks))
+        Section(title, (*_tables(title, metrics), *blocks))
         for title, blocks in pictures.items()
         if title not in {"Comparison", "Data", DIAGNOSTICS}
     ]
@@ -122,6 +123,13 @@ def _comparison(metrics: Mapping[str, Any], pictures: list[Picture]) -> Section:
     blocks.append(Text((DIFFERENCES,)))
     blocks.append(difference_table(metrics))
     return Section("Comparison", tuple(blocks))
+
+
+def _tables(title: str, metrics: Mapping[str, Any]) -> tuple[Block, ...]:
+    """Return the tables of a section, which stand above its figures."""
+    if title == "Significance":
+        return (yields_table(metrics), significance_table(metrics))
+    return (variations_table(metrics),) if title == "Systematics" else ()
 
 
 def _data(work: Work, metrics: Mapping[str, Any], pictures: list[Picture]) -> Section:

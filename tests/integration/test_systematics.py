@@ -11,9 +11,13 @@ from sklearn.metrics import roc_auc_score
 
 import hepdl
 from hepdl.errors import ConfigError, DataError, HepdlError
+from hepdl.evaluate.significance import asimov_significance
+from hepdl.events.split import in_validation
 from hepdl.io.tables import read_table
 from hepdl.pipeline.check import check_analysis
+from hepdl.pipeline.combined import load_maps
 from hepdl.pipeline.run import Run
+from hepdl.pipeline.sensitivity import choose
 from tests.integration.varied_files import (
     SIZES,
     table,
@@ -278,3 +282,59 @@ def test_a_process_with_weights_that_sum_to_nothing_has_no_yield(tmp_path: Path)
             tracking_uri="none",
         )
     assert not (tmp_path / "run" / "models").exists()
+
+
+@pytest.mark.parametrize("name", ["boosted_trees", "stack"])
+def test_the_cut_of_a_fold_is_chosen_by_its_model_on_validation_events_of_the_others(
+    by_folds: Run, name: str
+) -> None:
+    entry = by_folds.metrics["models"][name]["significance"]
+    nominal = rows(by_folds)
+    for fold in range(3):
+        scores = _scores_by(by_folds, name, fold)
+        code, number = nominal["process"], nominal["event_number"]
+        names = np.array(list(SIZES))[code]
+        chooses = in_validation(names, nominal["run_number"], number, fraction=0.3)
+        chooses &= number % 3 != fold
+        weight = nominal["physical_weight"][chooses].copy()
+        label = nominal["label"][chooses]
+        for kind in (0, 1):
+            whole = nominal["physical_weight"][nominal["label"] == kind].sum()
+            weight[label == kind] *= whole / weight[label == kind].sum()
+        chosen = choose(label, scores[chooses], weight, 0.1)
+        assert chosen is not None
+        assert chosen.cut == pytest.approx(entry["cuts"][fold], abs=1e-6)
+
+
+def _scores_by(run: Run, name: str, fold: int) -> np.ndarray[Any, Any]:
+    """Return the scores of all events by the model of one fold, in the order of ``scores.root``."""
+    if name == "stack":
+        members = [_scores_by(run, m, fold) for m in ("boosted_trees", "boosted_trees_x")]
+        fitted = load_maps(run.folder / "models" / name)[fold]
+        return np.asarray(fitted.transform(np.column_stack(members)), dtype=np.float32)
+    tagger = hepdl.load_model(run.folder / "models" / name / "folds" / str(fold))
+    files = [f"{run.folder.parent}/{process}.root" for process in SIZES]
+    return np.concatenate([tagger.predict([file]) for file in files])
+
+
+@pytest.mark.parametrize("split", ["by_hash", "by_folds"])
+def test_the_significance_is_that_of_the_test_events_behind_the_cut(
+    split: str, request: pytest.FixtureRequest
+) -> None:
+    found: Run = request.getfixturevalue(split)
+    nominal = rows(found)
+    for name in MODELS:
+        entry = found.metrics["models"][name]["significance"]
+        cut = np.array(entry["cuts"])[nominal["fold"]]
+        passes = (nominal["part"] == 2) & (nominal[f"score_{name}"].astype(float) >= cut)
+        s, b = (
+            nominal["physical_weight"][passes & (nominal["label"] == code)].sum() for code in (1, 0)
+        )
+        assert entry["signal"] == pytest.approx(s)
+        assert entry["background"] == pytest.approx(b)
+        assert entry["value"] == pytest.approx(float(asimov_significance(s, b, 0.1 * b)))
+    page = (found.folder / "report.html").read_text()
+    assert "Z behind the cut" in page
+    assert "change of AUC" in page
+    for figure in ("significance", "variations"):
+        assert (found.folder / "figures" / f"{figure}.png").is_file()

@@ -18,12 +18,13 @@ from hepdl.pipeline.numbers import compare_all, model_numbers
 from hepdl.pipeline.progress import progress
 from hepdl.pipeline.saved import load_card
 from hepdl.pipeline.scores import Scores, score_models, write_scores
+from hepdl.pipeline.sensitivity import significance_numbers
 from hepdl.pipeline.spreads import Cards, Sample, fold_numbers
 from hepdl.pipeline.stages.prepare import load_dataset, load_normalisation, load_notes
 from hepdl.pipeline.systematics import SYSTEMATIC
 from hepdl.pipeline.variation_numbers import Version, score_variations, variation_numbers
 from hepdl.pipeline.work import Outcome, Work
-from hepdl.pipeline.yields import measure_yields
+from hepdl.pipeline.yields import Normalisation, measure_yields
 from hepdl.track import flatten
 
 __all__ = ["evaluate", "selected_test"]
@@ -40,12 +41,12 @@ def evaluate(work: Work) -> Outcome:
     dataset = load_dataset(work)
     config = work.analysis.config
     normalisation = load_normalisation(work)
-    physical = None
-    if normalisation is not None:
-        physical = normalisation.weights(dataset.events, dataset.part)
+    physical = (
+        None if normalisation is None else normalisation.weights(dataset.events, dataset.part)
+    )
     scores = score_models(work, dataset)
     write_scores(work.folder.path / "scores.root", dataset, scores, config, physical=physical)
-    metrics = _metrics(work, dataset, scores, physical)
+    metrics = _metrics(work, dataset, scores, normalisation)
     write_json(work.folder.path / "metrics.json", metrics)
     for name, numbers in metrics["models"].items():
         final = {key: value for key, value in numbers.items() if key not in _NOT_RECORDED}
@@ -95,7 +96,7 @@ def _fulfils(work: Work, dataset: Dataset, text: str, *, where: str) -> npt.NDAr
 
 
 def _metrics(
-    work: Work, dataset: Dataset, scores: Scores, physical: npt.NDArray[np.float64] | None
+    work: Work, dataset: Dataset, scores: Scores, normalisation: Normalisation | None
 ) -> dict[str, Any]:
     config = work.analysis.config
     samples = {"all": _sample(work, dataset, None)}
@@ -127,8 +128,16 @@ def _metrics(
             if looks:
                 models[name]["diagnosis"] = verdict_of(looks)
             advance(text=name)
+    physical = (
+        None if normalisation is None else normalisation.weights(dataset.events, dataset.part)
+    )
     nominal = Version.of(dataset, samples["all"], scores, physical)
-    _add_systematics(work, models, rankings, nominal)
+    if config.systematics.ttrees:
+        _add_systematics(work, models, rankings, nominal)
+    if normalisation is not None:
+        significances = significance_numbers(work, dataset, nominal, normalisation)
+        for name, significance in significances.items():
+            models[name]["significance"] = significance
     return {
         "format_version": FORMAT_VERSION,
         "analysis": config.analysis,
@@ -149,9 +158,7 @@ def _add_systematics(
     rankings: Mapping[str, Mapping[str, Any]],
     nominal: Version,
 ) -> None:
-    """Add what the variations do to each model, if there are any."""
-    if not work.analysis.config.systematics.ttrees:
-        return
+    """Add what the variations do to each model."""
     found = variation_numbers(
         nominal,
         score_variations(work),

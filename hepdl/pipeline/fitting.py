@@ -25,6 +25,8 @@ from hepdl.pipeline.looks import FILE_NAME, units_of
 from hepdl.pipeline.progress import progress
 from hepdl.pipeline.saved import SavedModel, save_model
 from hepdl.pipeline.streaming import stream_parts, with_nuisances
+from hepdl.pipeline.systematics import is_trained_against
+from hepdl.pipeline.varied_training import load_varied_training
 from hepdl.pipeline.work import Work
 from hepdl.posthoc import Calibration
 from hepdl.train import (
@@ -86,7 +88,10 @@ def fit_task(work: Work, dataset: Dataset, task: FitTask) -> None:
     config = work.analysis.config
     model = build_model(config, task)
     start = time.monotonic()
-    train, validation, scaling = _training_parts(config, dataset, task, model)
+    fitted_with = dataset
+    if is_trained_against(config, task.name):
+        fitted_with = load_varied_training(work, dataset, task.fold, model.inputs)
+    train, validation, scaling = _training_parts(config, fitted_with, task, model)
     log.info(
         "%s: %d entries to train, %d to choose, prepared in %.1f s",
         task,

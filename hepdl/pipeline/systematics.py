@@ -3,26 +3,20 @@
 A varied event is tested by a model that was not trained on its nominal twin. For splits by hash and for
 folds this follows from process, run and event number, which twins share; in a split by expression, whose
 fields may vary, a varied event is where its twin is.
-
-With the nuisance ``systematic`` in a decorrelation, the training part of a fit holds the varied events beside
-the nominal ones. Each version has the same sum of weights in each class, and all of them together have that of
-the nominal events alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from hepdl.errors import DataError, unknown_name
+from hepdl.errors import unknown_name
 from hepdl.events import Events
 from hepdl.events.split import PARTS, fold_of, in_validation
-from hepdl.events.table import concatenate
-from hepdl.pipeline.config import AnalysisConfig, SystematicsConfig
+from hepdl.pipeline.config import AnalysisConfig
 from hepdl.pipeline.dataset import Dataset, Folds, identity_of, split_events
 from hepdl.pipeline.weighting import TrainingWeigher
 from hepdl.schema import Schema
@@ -34,7 +28,6 @@ __all__ = [
     "tested_alone",
     "varied_dataset",
     "varied_schema",
-    "with_varied_training",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -65,14 +58,14 @@ def varied_dataset(
         schema: For a split by expression.
     """
     unknown = np.full(len(events), np.nan)
-    wanted = config.weights.training
-    weigher = TrainingWeigher(events, wanted, wanted.reweight_features or schema.features)
     if nominal.folds is None:
         part = split_events(events, config, schema)
         if config.split.expression is not None:
             part = _as_twins(events, part, nominal)
         return Dataset(events, part, unknown, reconstructor=nominal.reconstructor)
     n_folds = nominal.folds.n
+    wanted = config.weights.training
+    weigher = TrainingWeigher(events, wanted, wanted.reweight_features or schema.features)
     folds = Folds(
         n_folds,
         fold_of(events.event_number.numpy(), n_folds),
@@ -95,53 +88,6 @@ def tested_alone(varied: Dataset) -> Dataset:
         varied.training_weight[index],
         folds,
         varied.reconstructor,
-    )
-
-
-def with_varied_training(
-    nominal: Dataset,
-    variations: Mapping[str, Dataset],
-    fold: int | None,
-    wanted: SystematicsConfig,
-    weighers: Mapping[str, TrainingWeigher],
-) -> Dataset:
-    """Return the data set of one fold whose training part holds every version of the events.
-
-    The observer ``systematic`` is 0 for nominal events. Validation and test part stay nominal, and so does the
-    reconstruction.
-
-    Args:
-        nominal: All nominal events.
-        variations: The varied events by ttree.
-        fold: The fold that is left out; None without folds.
-        wanted: The value of the nuisance of each ttree.
-        weighers: Training weights of each variation.
-
-    Raises:
-        DataError: A variation has no training event of a class, or weights that do not sum to something positive.
-    """
-    base = nominal.of_fold(fold)
-    train = PARTS.index("train")
-    n_versions = 1 + len(variations)
-    weight = base.training_weight.copy()
-    weight[base.part == train] /= n_versions
-    versions, parts, weights = [_marked(base.events, 0.0)], [base.part], [weight]
-    for name, varied in variations.items():
-        part = varied.part if varied.folds is None or fold is None else varied.folds.part(fold)
-        chosen = np.flatnonzero(part == train)
-        own = _like(base, varied, chosen, weighers[name].weights(part), where=name) / n_versions
-        some = varied.events.take(torch.from_numpy(chosen))
-        versions.append(_marked(some, wanted.nuisance[name]))
-        parts.append(part[chosen])
-        weights.append(own)
-    return replace(
-        base,
-        events=concatenate(versions),
-        part=np.concatenate(parts),
-        training_weight=np.concatenate(weights),
-        _trees={},
-        _particles={},
-        _assigned={},
     )
 
 
@@ -208,34 +154,3 @@ def _as_twins(events: Events, part: Parts, nominal: Dataset) -> Parts:
 def _names(events: Events) -> npt.NDArray[np.int64]:
     columns = (events.process, events.run_number, events.event_number)
     return np.stack([column.numpy() for column in columns], axis=1)
-
-
-def _marked(events: Events, value: float) -> Events:
-    """Return events with the nuisance as an observer."""
-    column = torch.full((len(events),), value, dtype=torch.float64)
-    return replace(events, observers={**events.observers, SYSTEMATIC: column})
-
-
-def _like(
-    base: Dataset,
-    varied: Dataset,
-    chosen: npt.NDArray[np.int64],
-    weight: Floats,
-    *,
-    where: str,
-) -> Floats:
-    """Return weights of varied training events with the sums that nominal ones have in each class."""
-    own, label = weight[chosen].copy(), varied.label[chosen]
-    index = base.index("train")
-    for code in (0, 1):
-        nominal = base.training_weight[index][base.label[index] == code].sum()
-        total = own[label == code].sum()
-        if not total > 0:
-            kind = ("background", "signal")[code]
-            message = (
-                f"variation {where}: the training weights of its {int((label == code).sum())} {kind} entries "
-                f"sum to {total:g}, which must be positive: more events are needed"
-            )
-            raise DataError(message)
-        own[label == code] *= nominal / total
-    return own

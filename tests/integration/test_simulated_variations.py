@@ -10,6 +10,7 @@ import yaml
 
 import hepdl
 from hepdl.errors import ConfigError
+from hepdl.simulate.pythia_tth import CROSS_SECTION
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,6 +50,51 @@ def test_every_file_has_the_nominal_events_and_the_varied_ones(tmp_path: Path) -
     assert len(numbers["nominal"]) == 5
     # A varied event is the nominal one measured anew, as long as both are selected.
     assert numbers["jes_up"] & numbers["nominal"]
+
+
+@pytest.mark.simulation
+def test_simulated_variations_are_scored_and_yields_follow_the_generator(tmp_path: Path) -> None:
+    path = analysis(tmp_path, generator="pythia_tth")
+    content = yaml.safe_load(path.read_text())
+    content["simulate"]["n_events"] = 60
+    for name, process in content["processes"].items():
+        process["simulate"] = {"generator": "pythia_tth", "process": name}
+        process["cross_section"] = CROSS_SECTION[name] / 1000.0
+        process["sum_of_weights"] = "generated_weight"
+    content |= {
+        "systematics": {"ttrees": ["jes_up", "jes_down"]},
+        "split": {"folds": 2, "validation_fraction": 0.3},
+        "reconstruction": {"ranking": "chi_square"},
+        "models": {
+            "boosted_trees": {
+                "model": "boosted_trees",
+                "options": {"features": ["b_tag_sum", "best_score", "met"], "n_rounds": 5},
+            }
+        },
+        "evaluate": {"luminosity": 100.0, "bootstrap_replicas": 20},
+    }
+    path.write_text(yaml.safe_dump(content))
+    run = hepdl.run(
+        path,
+        output=tmp_path / "run",
+        data_dir=tmp_path / "data",
+        tracking_uri="none",
+        nproc=1,
+        last_stage="evaluate",
+    )
+    for name in ("tth", "tt"):
+        files = (tmp_path / "data" / "simulated").glob(f"{name}-*/part_*.root")
+        table = uproot.concatenate([f"{file}:nominal" for file in files], library="np")
+        weight = (table["mc_weight"] * table["tag_weight"]).sum(dtype=float)
+        # By the generator's docstring: luminosity times cross-section times this ratio.
+        expected = 100.0 * CROSS_SECTION[name] * weight / table["generated_weight"].sum(dtype=float)
+        assert run.metrics["yields"][name]["value"] == pytest.approx(expected, rel=1e-5)
+    up, down = (
+        run.metrics["models"]["boosted_trees"]["systematics"][variation]["background_yield"]
+        for variation in ("jes_up", "jes_down")
+    )
+    # More energy, more events with six jets.
+    assert up["value"] > down["value"]
 
 
 def test_a_generator_without_variations_is_named(tmp_path: Path) -> None:

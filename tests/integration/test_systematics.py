@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +216,34 @@ def test_a_missing_ttree_is_named_with_its_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"tt\.root: no ttree 'upp'"):
         hepdl.run(path, output=tmp_path / "run", data_dir=tmp_path / "data", tracking_uri="none")
     assert not (tmp_path / "run" / "models").exists()
+
+
+def test_a_file_that_is_skipped_is_skipped_in_every_version_and_in_the_sum(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    shutil.copy(tmp_path / "signal.root", tmp_path / "signal_1.root")
+    (tmp_path / "signal_2.root").write_text("not ROOT")
+    processes = {
+        "signal": {
+            "label": "signal",
+            "files": "signal*.root",
+            "cross_section": 0.5,
+            "sum_of_weights": "generated",
+        },
+        "tt": {"label": "background", "files": "tt.root", "cross_section": 1, "sum_of_weights": 5},
+    }
+    path = write_analysis(tmp_path, processes=processes)
+    common = {"data_dir": tmp_path / "data", "tracking_uri": "none", "last_stage": "prepare"}
+    with pytest.raises(DataError, match=r"signal_2\.root: not a ROOT file"):
+        hepdl.run(path, output=tmp_path / "run", **common)
+    found = hepdl.run(path, output=tmp_path / "skipped", skip_bad_files=True, **common)
+    notes = json.loads((found.folder / "stages" / "prepare.json").read_text())
+    generated = 2 * np.asarray(table("signal")["generated"]).sum()
+    assert notes["sums_of_weights"]["signal"] == pytest.approx(generated)
+    for variation in ("up", "same"):
+        folder = Path(notes["variations"][variation])
+        accounting = json.loads((folder / "accounting.json").read_text())["accounting"]
+        assert accounting["read"] == 2 * SIZES["signal"] + SIZES["tt"]
+        assert accounting["skipped"] == {}
 
 
 @pytest.mark.parametrize(

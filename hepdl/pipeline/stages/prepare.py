@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,19 +9,24 @@ from typing import Any
 
 from hepdl.errors import ConfigError, DataError
 from hepdl.events import Events
-from hepdl.events.store import load, save
-from hepdl.events.table import concatenate, from_awkward
-from hepdl.io import Accounting, check_files, expand, iterate
+from hepdl.events.store import load
+from hepdl.io import expand
 from hepdl.pipeline.dataset import Dataset, build_dataset
-from hepdl.pipeline.folders import RunFolder, content_hash, write_json
+from hepdl.pipeline.folders import RunFolder
 from hepdl.pipeline.load import Analysis
-from hepdl.pipeline.progress import progress
 from hepdl.pipeline.stages.simulate import simulated_folder
+from hepdl.pipeline.stores import (
+    accounting_of,
+    check_stores,
+    read_store,
+    store_of,
+    without_skipped,
+    without_ttree,
+)
 from hepdl.pipeline.streaming import is_streamed
 from hepdl.pipeline.systematics import varied_schema
 from hepdl.pipeline.work import Outcome, Work
 from hepdl.pipeline.yields import Normalisation, sums_of_weights
-from hepdl.schema import Schema
 
 __all__ = [
     "check_sources",
@@ -37,9 +41,6 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1
-ACCOUNTING = "accounting.json"
-
 
 @dataclass(frozen=True)
 class _Source:
@@ -48,20 +49,6 @@ class _Source:
     path: str
     size: int
     modified: int
-
-
-@dataclass(frozen=True)
-class _Store:
-    """Prepared events of one ttree of the files."""
-
-    folder: Path
-    key: str
-    schema: Schema
-    files: dict[str, list[str]]
-
-    @property
-    def is_there(self) -> bool:
-        return (self.folder / "events.json").is_file() and (self.folder / ACCOUNTING).is_file()
 
 
 def source_files(work: Work) -> dict[str, list[str]]:
@@ -109,23 +96,23 @@ def prepare(work: Work) -> Outcome:
     """Read what is not prepared yet, nominal and varied; write the accounting into the run folder."""
     config, schema = work.analysis.config, work.analysis.schema
     files = source_files(work)
-    sources = _identify(files)
-    nominal = _store(work, schema, files, sources)
+    described = [source.__dict__ for source in _identify(files)]
+    nominal = store_of(work, schema, files, described)
     varied = {
-        name: _store(work, varied_schema(schema, name), _without_ttree(files), sources)
+        name: store_of(work, varied_schema(schema, name), without_ttree(files), described)
         for name in config.systematics.ttrees
     }
-    _check_stores(work, [nominal, *varied.values()])
-    _read_all(work, nominal)
+    check_stores(work, [nominal, *varied.values()])
+    read_store(work, nominal)
     for name, store in varied.items():
         if work.skip_bad_files and not store.is_there:
-            store = replace(store, files=_without_skipped(files, nominal.folder))
-        _read_all(work, store, what=f"variation {name}: ")
+            store = replace(store, files=without_skipped(files, nominal.folder))
+        read_store(work, store, what=f"variation {name}: ")
     sums = sums_of_weights(files, config, schema, skip_bad_files=work.skip_bad_files)
     notes = {
         "prepared": str(nominal.folder),
         "data_fingerprint": nominal.key,
-        "sources": [source.__dict__ for source in sources],
+        "sources": described,
         "variations": {name: str(store.folder) for name, store in varied.items()},
         "sums_of_weights": sums,
     }
@@ -157,14 +144,11 @@ def read_dataset(folder: RunFolder, analysis: Analysis) -> Dataset:
 def load_notes(work: Work) -> dict[str, Any]:
     """Return the accounting of the prepared events, as in ``metrics.json``."""
     marker = _marker(work.folder)
-
-    def accounting(folder: str) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads((Path(folder) / ACCOUNTING).read_text("utf-8"))
-        return content
-
     # Runs that were prepared before there were variations name none.
-    varied = {name: accounting(path) for name, path in marker.get("variations", {}).items()}
-    return accounting(marker["prepared"]) | ({"variations": varied} if varied else {})
+    varied = {
+        name: accounting_of(Path(path)) for name, path in marker.get("variations", {}).items()
+    }
+    return accounting_of(Path(marker["prepared"])) | ({"variations": varied} if varied else {})
 
 
 def load_varied(folder: RunFolder, name: str) -> Events:
@@ -198,93 +182,6 @@ def _identify(files: dict[str, list[str]]) -> list[_Source]:
             status = path.stat()
             found.append(_Source(str(path), status.st_size, status.st_mtime_ns))
     return found
-
-
-def _store(
-    work: Work, schema: Schema, files: dict[str, list[str]], sources: list[_Source]
-) -> _Store:
-    """Return where the events of one ttree are prepared; the key says what they are made from."""
-    key = content_hash(
-        {
-            "format_version": FORMAT_VERSION,
-            "schema": schema.fingerprint(),
-            "labels": {name: p.label for name, p in work.analysis.config.processes.items()},
-            "files": files,
-            "sources": [source.__dict__ for source in sources],
-            "skip_bad_files": work.skip_bad_files,
-        }
-    )
-    folder = work.data / "prepared" / f"{work.analysis.name}-{key[:16]}"
-    return _Store(folder, key, schema, files)
-
-
-def _check_stores(work: Work, stores: list[_Store]) -> None:
-    """Raise all problems of all files and ttrees that are not prepared yet, before any is read."""
-    if work.skip_bad_files:
-        return
-    problems = [
-        problem
-        for store in stores
-        if not store.is_there
-        for sources in store.files.values()
-        for problem in check_files(sources, store.schema)
-    ]
-    if problems:
-        raise DataError("\n".join(dict.fromkeys(problems)))
-
-
-def _without_ttree(files: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Return the paths alone: the ttree that a user names is the nominal one."""
-    return {name: [source.path for source in expand(names)] for name, names in files.items()}
-
-
-def _without_skipped(files: dict[str, list[str]], nominal: Path) -> dict[str, list[str]]:
-    """Return the files of the nominal events that could be read."""
-    content: dict[str, Any] = json.loads((nominal / ACCOUNTING).read_text(encoding="utf-8"))
-    skipped = content["accounting"]["skipped"]
-    return {
-        name: [source.path for source in expand(names) if str(source) not in skipped]
-        for name, names in files.items()
-    }
-
-
-def _read_all(work: Work, store: _Store, what: str = "") -> None:
-    """Read every process of one ttree; nothing is stored before all of it has been read."""
-    if store.is_there:
-        log.info("%sprepared events reused from %s", what, store.folder)
-        return
-    schema, files = store.schema, store.files
-    # What the nominal events have been read from has their variations.
-    may_skip = work.skip_bad_files and not what
-    names = tuple(files)
-    total = Accounting()
-    by_process: dict[str, Any] = {}
-    parts: list[Events] = []
-    n_files = sum(len(expand(sources)) for sources in files.values())
-    with progress(f"reading {schema.ttree}", n_files) as advance:
-        for name, sources in files.items():
-            accounting = Accounting()
-            # Where there is a label branch, it wins over this one.
-            label = work.analysis.config.processes[name].label or "background"
-            for chunk in iterate(sources, schema, accounting=accounting, skip_bad_files=may_skip):
-                parts.append(
-                    from_awkward(chunk, schema, label=label, process=name, process_names=names)
-                )
-                advance(0, text=f"{name}: {accounting.read} entries")
-            advance(len(sources), text=name)
-            if accounting.selected == 0:
-                message = (
-                    f"{what}process {name}: none of {accounting.read} entries is left after the "
-                    f"selection (rejected: {accounting.rejected}); loosen the cuts of the schema"
-                )
-                raise DataError(message)
-            by_process[name] = accounting.as_dict()
-            total.merge(accounting)
-    save(concatenate(parts), store.folder)
-    write_json(
-        store.folder / ACCOUNTING,
-        {"accounting": total.as_dict(), "accounting_by_process": by_process},
-    )
 
 
 def _in_words(dataset: Dataset) -> str:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from hepdl.errors import DataError
 from hepdl.evaluate.bootstrap.poisson import Bootstrap
+from hepdl.pipeline.assignment_report import assignment_efficiency
 from hepdl.pipeline.dataset import Dataset, evaluation_weights
 from hepdl.pipeline.folders import write_json
 from hepdl.pipeline.looks import looks_of, verdict_of
@@ -138,6 +139,7 @@ def _metrics(
         significances = significance_numbers(work, dataset, nominal, normalisation)
         for name, significance in significances.items():
             models[name]["significance"] = significance
+    assignments = assignment_efficiency(dataset)
     return {
         "format_version": FORMAT_VERSION,
         "analysis": config.analysis,
@@ -149,6 +151,7 @@ def _metrics(
         **_yields(dataset, physical),
         "models": models,
         "comparisons": compare_all(rankings, samples, reference=config.evaluate.reference),
+        **({} if assignments is None else {"assignments": assignments}),
     }
 
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from hepdl.errors import DataError, unknown_name
 from hepdl.events.assigned import AssignedEvents, Truth
 from hepdl.events.containers import Events
+from hepdl.events.features import refuse_truth
 from hepdl.events.reconstruction import CandidateSource, ObjectSource, ReconstructionRecipe
-from hepdl.events.trees import four_vectors
+from hepdl.events.trees import FOUR_VECTOR_COLUMNS, four_vectors
 from hepdl.kinematics import (
     CLASSIFICATION_FEATURES,
     RECONSTRUCTION_FEATURES,
@@ -236,6 +237,8 @@ def _objects(
             unknown_name("collection", source.collection, events.collections, where=where)
         )
     rows = events.collections[source.collection]
+    tag = () if source.b_tag is None else (source.b_tag,)
+    refuse_truth(events, source.collection, (*FOUR_VECTOR_COLUMNS, *tag))
     offsets = rows.offsets.cpu().numpy()
     p4, mask = pad(four_vectors(rows, where=source.collection), offsets)
     if source.b_tag is None:
@@ -243,12 +246,6 @@ def _objects(
     if source.b_tag not in rows.columns:
         where = f"b_tag of {source.name}"
         raise DataError(unknown_name("column", source.b_tag, rows.columns, where=where))
-    if f"{source.collection}.{source.b_tag}" in events.truth_names:
-        message = (
-            f"b_tag of {source.name} is {source.collection}.{source.b_tag}, which is truth: data do "
-            "not have it, and no model may take it as an input"
-        )
-        raise DataError(message)
     column = rows.values[:, rows.columns.index(source.b_tag)].cpu().numpy()
     return p4, mask, pad(column.astype(np.int64), offsets)[0]
 

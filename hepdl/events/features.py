@@ -11,7 +11,7 @@ from torch import Tensor
 from hepdl.errors import DataError, unknown_name
 from hepdl.events.containers import Events
 
-__all__ = ["flat_features", "select_features"]
+__all__ = ["flat_features", "refuse_truth", "select_features"]
 
 
 def select_features(events: Events, names: Sequence[str]) -> Events:
@@ -44,6 +44,22 @@ def select_features(events: Events, names: Sequence[str]) -> Events:
             raise DataError(message)
     flat = torch.stack(columns, dim=1) if columns else events.flat[:, :0]
     return replace(events, flat=flat, feature_names=tuple(names))
+
+
+def refuse_truth(events: Events, collection: str, columns: Sequence[str]) -> None:
+    """Refuse columns of a collection that data do not have.
+
+    Raises:
+        DataError: One of them is truth.
+    """
+    found = [name for name in columns if f"{collection}.{name}" in events.truth_names]
+    if found:
+        named = ", ".join(f"{collection}.{name}" for name in found)
+        message = (
+            f"{named} is truth, which data do not have: no model may take it as an input; choose "
+            "another column or collection"
+        )
+        raise DataError(message)
 
 
 def flat_features(events: Events, names: Sequence[str]) -> Tensor:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from hepdl.errors import DataError, unknown_name
 from hepdl.events.containers import Events, Jagged
+from hepdl.events.features import refuse_truth
 from hepdl.events.inputs import ParticleInputs
-from hepdl.events.trees import four_vectors
+from hepdl.events.trees import FOUR_VECTOR_COLUMNS, four_vectors
 from hepdl.kinematics import PARTICLE_FEATURES, hardest, order_by_pt, particle_features
 
 __all__ = ["attach_particles", "particle_columns"]
@@ -37,17 +38,12 @@ def attach_particles(events: Events, inputs: ParticleInputs) -> Events:
         )
         raise DataError(message)
     rows = events.collections[inputs.collection]
+    refuse_truth(events, inputs.collection, (*FOUR_VECTOR_COLUMNS, *inputs.columns))
     for name in inputs.columns:
         if name not in PARTICLE_FEATURES and name not in rows.columns:
             known = {*PARTICLE_FEATURES, *rows.columns}
             where = f"features of the particles of collection {inputs.collection}"
             raise DataError(unknown_name("particle feature", name, known, where=where))
-        if f"{inputs.collection}.{name}" in events.truth_names:
-            message = (
-                f"particle feature {inputs.collection}.{name} is truth, which data do not have: no "
-                "model may take it as an input"
-            )
-            raise DataError(message)
     parts = [
         _build(rows.slice(first, min(first + _ENTRIES_AT_ONCE, len(rows))), inputs)
         for first in range(0, len(rows), _ENTRIES_AT_ONCE)

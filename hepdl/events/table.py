@@ -138,6 +138,7 @@ def _layout(events: Events) -> tuple[str, ...]:
         "no jet trees" if events.jet_trees is None else "jet trees",
         f"particles {None if events.particles is None else list(events.particles.columns)}",
         "no assignments" if events.assignments is None else "assignments",
+        f"truth {list(events.truth_names)}",
     )
 
 

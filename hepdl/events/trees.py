@@ -10,11 +10,15 @@ import torch
 
 from hepdl.errors import DataError, unknown_name
 from hepdl.events.containers import Events, Jagged, JetTrees
+from hepdl.events.features import refuse_truth
 from hepdl.events.inputs import TreeInputs
 from hepdl.kinematics import build
 from hepdl.kinematics.fourvectors import FOUR_VECTOR_NAMES, from_pt_eta_phi
 
-__all__ = ["attach_trees", "four_vectors"]
+__all__ = ["FOUR_VECTOR_COLUMNS", "attach_trees", "four_vectors"]
+
+# Every column that a four-vector may be made of.
+FOUR_VECTOR_COLUMNS = tuple(dict.fromkeys(name for names in FOUR_VECTOR_NAMES for name in names))
 
 
 def attach_trees(events: Events, inputs: TreeInputs) -> Events:
@@ -33,6 +37,7 @@ def attach_trees(events: Events, inputs: TreeInputs) -> Events:
         )
         raise DataError(message)
     rows = events.collections[inputs.collection]
+    refuse_truth(events, inputs.collection, FOUR_VECTOR_COLUMNS)
     n_threads = torch.get_num_threads()
     try:
         features, depth, is_inner, offsets = build(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ import pytest
 
 import hepdl
 from hepdl.errors import ConfigError, DataError, SchemaError
-from hepdl.events import ParticleInputs, select_features
+from hepdl.events import ParticleInputs, TreeInputs, select_features
+from hepdl.events.candidates import candidates_of
 from hepdl.events.particles import attach_particles
+from hepdl.events.reconstruction import ReconstructionRecipe
 from hepdl.events.store import load, save
 from hepdl.events.table import concatenate, from_awkward
+from hepdl.events.trees import attach_trees
 from hepdl.io import write_root
 from hepdl.kinematics import TTH_FEATURES, pt, tth_features
 from hepdl.pipeline.load import load_analysis
@@ -200,6 +204,30 @@ def test_events_know_what_is_truth(tth: Schema, table: ak.Array, tmp_path: Path)
             select_features(made, ["n_jets", "truth_n_b_jets"])
         with pytest.raises(DataError, match=r"jets\.truth_flavour is truth"):
             attach_particles(made, ParticleInputs("jets", ("log_pt", "truth_flavour")))
+
+
+def test_a_four_vector_of_truth_is_no_input(tth: Schema, table: ak.Array) -> None:
+    full = add_computed(table, tth)
+    events = from_awkward(full, tth, label="signal", process="tth", process_names=("tth",))
+    # As a collection of truth particles would be.
+    hidden = replace(events, truth_names=(*events.truth_names, "jets.energy"))
+    recipe = ReconstructionRecipe.from_mapping({})
+    for attempt in (
+        lambda: attach_particles(hidden, ParticleInputs("jets", ("log_pt",))),
+        lambda: attach_trees(hidden, TreeInputs("jets")),
+        lambda: candidates_of(hidden, recipe),
+    ):
+        with pytest.raises(DataError, match=r"jets\.energy is truth"):
+            attempt()
+    with pytest.raises(DataError, match="truth"):
+        concatenate([events, hidden])
+
+
+def test_equal_momenta_are_in_order(tth: Schema, table: ak.Array) -> None:
+    # Their pT comes back from px and py with other last digits.
+    jets = table.jets
+    level = ak.with_field(jets, ak.full_like(jets.pt, np.float32(61.37)), "pt")
+    assert len(add_computed(ak.with_field(table, level, "jets"), tth)) == len(table)
 
 
 @pytest.mark.parametrize(

@@ -114,38 +114,42 @@ class Plan:
         self.n_minibatches = sum(len(parts) for _, parts in self._segments)
 
     def epoch(self, epoch: int, *, skip: int = 0) -> Iterator[Minibatch]:
-        """Yield the minibatches of an epoch, but for the first ``skip``."""
+        """Yield the minibatches of an epoch, but for the first ``skip``.
+
+        A segment is gathered whole also where its beginning is skipped: matrix products depend on
+        how their operands lie in memory, and a fit that is resumed must get the same bits.
+        """
         work = []
         number = 0
         for segment, (_, parts) in enumerate(self._segments):
             first = min(max(skip - number, 0), len(parts))
             if first < len(parts):
-                work.append((segment, number + first, parts[first:]))
+                work.append((segment, number, first))
             number += len(parts)
         if self.options.stream is None:
-            for segment, number, parts in work:
-                yield from self._cut(self._gather(epoch, segment, parts), number, parts)
+            for segment, number, first in work:
+                yield from self._cut(self._gather(epoch, segment), segment, number, first)
             return
         with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as reader:
             coming: list[Future[Events]] = []
-            for place, (_, number, parts) in enumerate(work):
-                for segment, _, wanted in work[place + len(coming) : place + 2]:
-                    coming.append(reader.submit(self._gather, epoch, segment, wanted))
-                yield from self._cut(coming.pop(0).result(), number, parts)
+            for place, (segment, number, first) in enumerate(work):
+                for wanted, _, _ in work[place + len(coming) : place + 2]:
+                    coming.append(reader.submit(self._gather, epoch, wanted))
+                yield from self._cut(coming.pop(0).result(), segment, number, first)
 
-    def _gather(self, epoch: int, segment: int, parts: list[tuple[int, int]]) -> Events:
-        """Return this rank's events of the minibatches ``parts`` of a segment, in their order."""
-        first, all_parts = self._segments[segment]
+    def _gather(self, epoch: int, segment: int) -> Events:
+        """Return this rank's events of the minibatches of a segment, in their order."""
+        first, parts = self._segments[segment]
         # The first numbers of a streamed epoch have put the blocks in order.
         is_streamed = self.options.stream is not None
         order = permutation(
-            all_parts[-1][1],
+            parts[-1][1],
             seed=self.options.seed,
             epoch=epoch,
             segment=segment + is_streamed,
         )
         if self.ranks.is_alone:
-            chosen = order[parts[0][0] : parts[-1][1]]
+            chosen = order
         else:
             chosen = torch.cat([order[slice(*self.ranks.share(*part))] for part in parts])
         if not is_streamed:
@@ -168,11 +172,13 @@ class Plan:
         block = torch.searchsorted(ends, positions, right=True)
         return starts[block] + positions - ends[block] + (n_events - starts[block]).clamp_max(size)
 
-    def _cut(
-        self, events: Events, number: int, parts: list[tuple[int, int]]
-    ) -> Iterator[Minibatch]:
-        """Yield the minibatches of a segment's events, the first of which is ``number``."""
+    def _cut(self, events: Events, segment: int, number: int, skip: int) -> Iterator[Minibatch]:
+        """Yield the minibatches of a segment's events but for the first ``skip``.
+
+        The first of the segment has the number ``number``.
+        """
         ranks, n_chunks = self.ranks, self.options.accumulate
+        parts = self._segments[segment][1]
         own = [ranks.share(*part) for part in parts]
         ends = list(accumulate(end - first for first, end in own))
         begins = [0, *ends[:-1]]
@@ -188,6 +194,8 @@ class Plan:
         weights: list[float] = wholes.tolist()
         sizes = [end - begin for begin, end in zip(begins, ends, strict=True)]
         for i, whole in enumerate(events.split(sizes)):
+            if i < skip:
+                continue
             chunks, weight = [(whole, 1.0)], weights[i]
             if is_cut:
                 chunks = [

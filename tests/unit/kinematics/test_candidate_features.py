@@ -38,6 +38,9 @@ def test_an_exact_top_has_its_masses_and_the_distances_of_vector(
     features = candidate_features(found, {"jets": events.jets})
     assert list(features) == [
         "mass_w", "pt_w", "delta_r_q1_q2", "mass_top", "pt_top", "delta_r_w_b",
+        "pt_q1", "eta_q1", "energy_q1",
+        "pt_q2", "eta_q2", "energy_q2", "delta_phi_q1_q2",
+        "pt_b", "eta_b", "energy_b", "delta_phi_q1_b",
     ]  # fmt: skip
     # m² is what is left of E² by cancellation; energies reach a few hundred GeV.
     assert features["mass_w"][:, 0] == pytest.approx(80.4, rel=1e-9)
@@ -52,6 +55,14 @@ def test_an_exact_top_has_its_masses_and_the_distances_of_vector(
         assert features["delta_r_w_b"][event, 0] == pytest.approx(w.deltaR(jet), rel=1e-9)
         assert features["pt_w"][event, 0] == pytest.approx(w.pt, rel=1e-9)
         assert features["pt_top"][event, 0] == pytest.approx((w + jet).pt, rel=1e-9)
+        for name, leaf in (("q1", q1), ("q2", q2), ("b", jet)):
+            assert features[f"pt_{name}"][event, 0] == pytest.approx(leaf.pt, rel=1e-9)
+            assert features[f"eta_{name}"][event, 0] == pytest.approx(leaf.eta, rel=1e-9)
+            assert features[f"energy_{name}"][event, 0] == pytest.approx(leaf.E, rel=1e-9)
+        for name, leaf in (("q2", q2), ("b", jet)):
+            # Azimuths are counted from the first leaf.
+            turned = features[f"delta_phi_q1_{name}"][event, 0]
+            assert turned == pytest.approx(leaf.deltaphi(q1), abs=1e-9)
 
 
 def test_chosen_assignments_come_in_their_order_and_absent_ones_are_empty() -> None:
@@ -74,5 +85,6 @@ def test_every_particle_and_pair_of_daughters_of_tth_has_its_features() -> None:
     found = assign(decay, {kind: Candidates(kind, rows) for kind, rows in members.items()})
     momenta = {kind: np.zeros((1, 0, 4)) for kind in members}
     features = candidate_features(found, momenta)
-    assert len(features) == 3 * len(decay.particles)
+    # Three of each particle, four of each leaf; the first leaf has no azimuth from itself.
+    assert len(features) == 3 * len(decay.particles) + 4 * len(decay.leaves) - 1
     assert all(np.isnan(values).all() for values in features.values())

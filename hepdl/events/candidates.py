@@ -14,6 +14,7 @@ from hepdl.events.assigned import AssignedEvents, Truth
 from hepdl.events.containers import Events
 from hepdl.events.features import refuse_truth
 from hepdl.events.reconstruction import CandidateSource, ObjectSource, ReconstructionRecipe
+from hepdl.events.threads import keeps_threads
 from hepdl.events.trees import FOUR_VECTOR_COLUMNS, four_vectors
 from hepdl.kinematics import (
     CLASSIFICATION_FEATURES,
@@ -180,6 +181,7 @@ def assignment_feature_names(
     return tuple(dict.fromkeys(names))
 
 
+@keeps_threads
 def candidates_of(events: Events, recipe: ReconstructionRecipe) -> CandidateEvents:
     """Return all assignments of the objects of some events; some 10 kB an event for ttH.
 

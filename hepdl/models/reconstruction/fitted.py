@@ -26,6 +26,7 @@ from hepdl.events.assigned import join_assigned
 from hepdl.events.candidates import CandidateEvents, assignment_feature_names, candidates_of
 from hepdl.events.reconstruction import ReconstructionRecipe
 from hepdl.events.split import hash_uniform
+from hepdl.events.threads import keeps_threads
 from hepdl.kinematics import RECONSTRUCTION_FEATURES, Decay, chi_square, k_best
 from hepdl.models.reconstruction.ranking_trees import RankingOptions, RankingTrees
 
@@ -162,7 +163,7 @@ class Reconstruction:
         """
         mask = candidates.assignments.mask
         if self.ranking == "chi_square":
-            return -0.5 * chi_square(candidates.assignments, candidates.momenta)
+            return -0.5 * keeps_threads(chi_square)(candidates.assignments, candidates.momenta)
         if not self.trees:
             message = "the reconstruction is not fitted: call fit first"
             raise DataError(message)

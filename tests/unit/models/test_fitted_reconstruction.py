@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -193,3 +195,18 @@ def test_the_default_recipe_has_the_features_of_the_sources() -> None:
     assert {"mass_top_lep", "b_tag_higgs", "delta_phi_lepton_q1", "pt_tth"} <= set(names)
     assert "b_tag_lepton" not in names
     assert "delta_phi_lepton_lepton" not in names
+
+
+# Numba sets the number of threads once in the life of a process, with its first parallel loop.
+FIRST_LOOP = """
+import torch
+from tests.unit.models.test_fitted_reconstruction import WANTED, made, toy_events
+torch.set_num_threads(7)
+made("chi_square").assign(toy_events(4), WANTED)
+assert torch.get_num_threads() == 7, torch.get_num_threads()
+"""
+
+
+def test_torch_keeps_its_number_of_threads() -> None:
+    root = Path(__file__).parents[3]
+    subprocess.run([sys.executable, "-c", FIRST_LOOP], cwd=root, check=True)

@@ -14,7 +14,6 @@ from hepdl.events.assigned import AssignedEvents, Truth
 from hepdl.events.containers import Events
 from hepdl.events.features import refuse_truth
 from hepdl.events.reconstruction import CandidateSource, ObjectSource, ReconstructionRecipe
-from hepdl.events.threads import keeps_threads
 from hepdl.events.trees import FOUR_VECTOR_COLUMNS, four_vectors
 from hepdl.kinematics import (
     CLASSIFICATION_FEATURES,
@@ -68,7 +67,7 @@ class CandidateEvents:
     truth_leaves: tuple[str, ...]
 
     def features(self, names: Sequence[str], chosen: IntArray | None = None) -> Array:
-        """Return features of assignments, 0 where there is none.
+        """Return features of assignments, 0 where there is none or it is not finite.
 
         Args:
             names: Of ``assignment_feature_names``.
@@ -101,7 +100,9 @@ class CandidateEvents:
         n_chosen = len(self.assignments.table) if chosen is None else chosen.shape[1]
         if not names:
             return np.zeros((len(self.assignments.mask), n_chosen, 0))
-        return np.nan_to_num(np.stack([found[name] for name in names], axis=-1))
+        values = np.stack([found[name] for name in names], axis=-1)
+        values[~np.isfinite(values)] = 0.0
+        return values
 
     def leaves(self, chosen: IntArray) -> Array:
         """Return px, py, pz, energy and tag of each leaf, ``(n_events, n_chosen, n_leaves, 5)``."""
@@ -181,7 +182,6 @@ def assignment_feature_names(
     return tuple(dict.fromkeys(names))
 
 
-@keeps_threads
 def candidates_of(events: Events, recipe: ReconstructionRecipe) -> CandidateEvents:
     """Return all assignments of the objects of some events; some 10 kB an event for ttH.
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from hepdl.errors import ConfigError, DataError, unknown_name
 from hepdl.kinematics.decays import Decay
 
-__all__ = ["Assignments", "Candidates", "assign", "chi_square", "k_best"]
+__all__ = ["Assignments", "Candidates", "assign", "chi_square", "joined_slots", "k_best"]
 
 Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -82,17 +82,22 @@ class Assignments:
         Shapes:
             chosen ``(n_events, n_chosen)`` → ``(n_events, n_chosen, n_leaves)``.
         """
-        if chosen is None:
-            rows = np.arange(len(self.table))
-            chosen = np.where(self.mask, rows, -1)
-        found = np.full((*chosen.shape, len(self.collections)), -1, dtype=np.int64)
+        rows = self._rows(chosen)
+        leaves = range(len(self.collections))
+        return np.stack([self._members_of(leaf, rows) for leaf in leaves], axis=-1)
+
+    def _rows(self, chosen: IntArray | None) -> IntArray:
+        """Return the chosen rows of the table; without a choice all of each event, -1 for none."""
+        if chosen is not None:
+            return chosen
+        return np.where(self.mask, np.arange(len(self.table)), -1)
+
+    def _members_of(self, leaf: int, rows: IntArray) -> IntArray:
+        """Return the place of one leaf in its collection, -1 where there is no assignment."""
         if len(self.table) == 0:
-            return found
-        for leaf in range(len(self.collections)):
-            slot = self.table[chosen, leaf]
-            found[..., leaf] = np.take_along_axis(self.slots[:, leaf], slot, axis=1)
-        found[chosen < 0] = -1
-        return found
+            return np.full(rows.shape, -1, dtype=np.int64)
+        place = np.take_along_axis(self.slots[:, leaf], self.table[rows, leaf], axis=1)
+        return np.where(rows < 0, -1, place)
 
     def momenta(self, momenta: Mapping[str, Array], chosen: IntArray | None = None) -> Array:
         """Return the four-vectors of the leaves and then of the particles [GeV].
@@ -125,7 +130,7 @@ class Assignments:
         Shapes:
             values ``(n_events, n_members)`` of the leaf's collection → ``(n_events, n_chosen)``.
         """
-        members = self.members(chosen)[..., self.decay.leaves.index(leaf)]
+        members = self._members_of(self.decay.leaves.index(leaf), self._rows(chosen))
         return _take(np.asarray(values, dtype=np.float64), members, np.nan)
 
 
@@ -187,14 +192,11 @@ def chi_square(assignments: Assignments, momenta: Mapping[str, Array]) -> Array:
             "another; give mass and resolution [GeV] of at least one"
         )
         raise ConfigError(message)
-    names = sorted(set(assignments.collections))
-    blocks = [_of(momenta, name) for name in names]
-    start = np.cumsum([0, *(block.shape[1] for block in blocks)])
-    first = np.array([start[names.index(name)] for name in assignments.collections])
+    p4, slots = joined_slots(assignments, momenta)
     found = np.empty(assignments.mask.shape)
     _sum_of_pulls(
-        np.concatenate(blocks, axis=1),
-        np.where(assignments.slots >= 0, assignments.slots + first[:, None], -1),
+        p4,
+        slots,
         assignments.table,
         assignments.mask,
         decay.membership[known],
@@ -203,6 +205,21 @@ def chi_square(assignments: Assignments, momenta: Mapping[str, Array]) -> Array:
         found,
     )
     return found
+
+
+def joined_slots(assignments: Assignments, momenta: Mapping[str, Array]) -> tuple[Array, IntArray]:
+    """Return the members of all collections side by side, and slots that count over them.
+
+    Shapes:
+        momenta ``(n_events, n_members, 4)`` each → ``(n_events, n_all_members, 4)`` and
+        ``(n_events, n_leaves, n_slots)``, -1 for an empty slot.
+    """
+    names = sorted(set(assignments.collections))
+    blocks = [_of(momenta, name) for name in names]
+    start = np.cumsum([0, *(block.shape[1] for block in blocks)])
+    first = np.array([start[names.index(name)] for name in assignments.collections])
+    slots = np.where(assignments.slots >= 0, assignments.slots + first[:, None], -1)
+    return np.concatenate(blocks, axis=1), slots
 
 
 def k_best(cost: Array, k: int) -> IntArray:
@@ -265,11 +282,11 @@ def _table(decay: Decay, n_slots: list[int]) -> IntArray:
     return np.ascontiguousarray(table[is_first])
 
 
-@nb.njit(cache=True, parallel=True)
+@nb.njit(cache=True, nogil=True)
 def _find_valid(slots: IntArray, table: IntArray, source: IntArray, mask: Mask) -> None:
     """Set the mask of each assignment; ``source`` is a number for the collection of each leaf."""
     n_leaves = table.shape[1]
-    for n in nb.prange(len(slots)):
+    for n in range(len(slots)):
         for a in range(len(table)):
             is_valid = True
             for i in range(n_leaves):
@@ -285,7 +302,7 @@ def _find_valid(slots: IntArray, table: IntArray, source: IntArray, mask: Mask) 
             mask[n, a] = is_valid
 
 
-@nb.njit(cache=True, parallel=True, error_model="numpy")
+@nb.njit(cache=True, nogil=True, error_model="numpy")
 def _sum_of_pulls(
     p4: Array,
     slots: IntArray,
@@ -298,7 +315,7 @@ def _sum_of_pulls(
 ) -> None:
     """Fill the χ² of each assignment; slots count over all collections together."""
     n_leaves = table.shape[1]
-    for n in nb.prange(len(slots)):
+    for n in range(len(slots)):
         for a in range(len(table)):
             if not mask[n, a]:
                 found[n, a] = np.inf
@@ -319,7 +336,7 @@ def _sum_of_pulls(
             found[n, a] = total
 
 
-@nb.njit(cache=True)
+@nb.njit(cache=True, nogil=True)
 def _keep_smallest(cost: Array, found: IntArray) -> None:
     """Fill the places of the smallest finite costs of each row, in ascending order."""
     k = found.shape[1]

@@ -35,6 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepdl.kinematics import fourvectors
+from hepdl.kinematics.assignment_geometry import masses_and_distances
 from hepdl.kinematics.assignments import Assignments, Candidates
 from hepdl.kinematics.b_tags import highest_tags
 from hepdl.kinematics.candidates import hardest_members
@@ -200,18 +201,15 @@ def tth_assignment_features(
         b_tag ``(n_events, n_jets)``, chosen ``(n_events, n_chosen)`` → each
         ``(n_events, n_chosen)``; masses in GeV; NaN where there is no assignment.
     """
-    names = assignments.decay.names
-    p4 = assignments.momenta(momenta, chosen)
-    is_there = p4[:, :, -1, 3] > 0.0
-    eta, phi = fourvectors.eta(p4), fourvectors.phi(p4)
-    found: dict[str, Array] = {}
-    for feature, parts in _MASSES.items():
-        total = sum(p4[:, :, names.index(part)] for part in parts)
-        found[feature] = fourvectors.mass(np.asarray(total))
-    for feature, (one, other) in _DISTANCES.items():
-        i, j = names.index(one), names.index(other)
-        with np.errstate(invalid="ignore"):
-            found[feature] = fourvectors.delta_r(eta[..., i], phi[..., i], eta[..., j], phi[..., j])
+    masses, distances = masses_and_distances(
+        assignments,
+        momenta,
+        masses=tuple(_MASSES.values()),
+        distances=tuple(_DISTANCES.values()),
+        chosen=chosen,
+    )
+    found: dict[str, Array] = dict(zip(_MASSES, masses, strict=True))
+    found |= zip(_DISTANCES, distances, strict=True)
     nearest_q = np.minimum(found["delta_r_b_had_q1"], found["delta_r_b_had_q2"])
     found["delta_r_b_had_q_min"] = nearest_q
     found["delta_r_difference"] = nearest_q - found["delta_r_lepton_b_lep"]
@@ -223,4 +221,4 @@ def tth_assignment_features(
     found["b_tag_q_max"] = np.maximum(tags["q1"], tags["q2"])
     found["b_tag_q_min"] = np.minimum(tags["q1"], tags["q2"])
     found["b_tag_higgs"] = tags["b1"] + tags["b2"]
-    return {feature: np.where(is_there, values, np.nan) for feature, values in found.items()}
+    return found

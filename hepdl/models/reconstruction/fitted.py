@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ from hepdl.events.assigned import join_assigned
 from hepdl.events.candidates import CandidateEvents, assignment_feature_names, candidates_of
 from hepdl.events.reconstruction import ReconstructionRecipe
 from hepdl.events.split import hash_uniform
-from hepdl.events.threads import keeps_threads
+from hepdl.events.threads import available_cores
 from hepdl.kinematics import RECONSTRUCTION_FEATURES, Decay, chi_square, k_best
 from hepdl.models.reconstruction.ranking_trees import RankingOptions, RankingTrees
 
@@ -34,6 +35,8 @@ __all__ = ["FILE_NAME", "RANKINGS", "Reconstruction", "known_features"]
 
 Floats = npt.NDArray[np.float32]
 Progress = Callable[[int], None]
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 RANKINGS = ("chi_square", "boosted_trees")
 FORMAT_VERSION = 1
@@ -114,17 +117,16 @@ class Reconstruction:
         if self.ranking == "chi_square":
             return
         values, is_right, weight, share = self._examples(train, seed)
-        trees = []
-        for number in range(self.options.cross_fits):
+
+        def without(number: int) -> RankingTrees:
             kept = share != number
             grown = RankingTrees(self.features)
             grown.fit(
                 values[kept], is_right[kept], weight[kept], options=self.options, seed=seed + number
             )
-            trees.append(grown)
-            if progress is not None:
-                progress(1)
-        self.trees = tuple(trees)
+            return grown
+
+        self.trees = tuple(_on_all_cores(without, range(self.options.cross_fits), progress))
         self.__dict__.pop("key", None)
 
     def assign(
@@ -135,19 +137,19 @@ class Reconstruction:
         Args:
             events: With the collections and fields of the recipe; truth is used where it is there.
             wanted: How many, with which features.
-            progress: Called with the number of events done.
+            progress: Called after each piece of the events with 1.
 
         Raises:
             DataError: A collection or field is missing, or there are no trees yet.
         """
-        parts = []
-        for some in _in_pieces(events):
+
+        def assigned(some: Events) -> AssignedEvents:
             candidates = candidates_of(some, self.recipe)
             score = self.scores(some, candidates)
             best = k_best(-score, wanted.n_best)
-            parts.append(candidates.assigned(best, _taken(score, best), wanted.features))
-            if progress is not None:
-                progress(len(some))
+            return candidates.assigned(best, _taken(score, best), wanted.features)
+
+        parts = list(_on_all_cores(assigned, _in_pieces(events), progress))
         if not parts:
             empty = events.slice(0, 0)
             candidates = candidates_of(empty, self.recipe)
@@ -163,7 +165,7 @@ class Reconstruction:
         """
         mask = candidates.assignments.mask
         if self.ranking == "chi_square":
-            return -0.5 * keeps_threads(chi_square)(candidates.assignments, candidates.momenta)
+            return -0.5 * chi_square(candidates.assignments, candidates.momenta)
         if not self.trees:
             message = "the reconstruction is not fitted: call fit first"
             raise DataError(message)
@@ -282,6 +284,17 @@ def _default_features(decay: Decay, known: tuple[str, ...]) -> tuple[str, ...]:
     if set(RECONSTRUCTION_FEATURES) <= set(known):
         return RECONSTRUCTION_FEATURES
     return known
+
+
+def _on_all_cores(
+    function: Callable[[Task], Result], tasks: Iterable[Task], progress: Progress | None
+) -> Iterator[Result]:
+    """Yield the result of each task in their order; NumPy, Numba and XGBoost leave Python's lock."""
+    with ThreadPoolExecutor(available_cores()) as pool:
+        for found in pool.map(function, tasks):
+            if progress is not None:
+                progress(1)
+            yield found
 
 
 def _in_pieces(events: Events) -> Iterator[Events]:

@@ -178,5 +178,7 @@ class RankingTrees:
                 f"{list(self.features)}"
             )
             raise DataError(message)
+        # As after a fit: whoever ranks many events runs many of these side by side.
+        booster.set_param({"nthread": 1})
         self._booster = booster
         self._content = content

@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -20,6 +19,7 @@ from typing import Any
 import awkward as ak
 
 from hepdl.errors import ConfigError, StoppedError
+from hepdl.events.threads import available_cores
 from hepdl.io import file_checksum, write_root
 from hepdl.pipeline import parts
 from hepdl.pipeline.config import ProcessConfig
@@ -129,7 +129,7 @@ def _make(work: Work, request: _Request) -> dict[str, str]:
             return files
         log.warning("%s: files in %s changed; making them again", request.name, request.folder)
     request.folder.mkdir(parents=True, exist_ok=True)
-    n_processes = work.n_processes or work.analysis.config.simulate.n_processes or _cores()
+    n_processes = work.n_processes or work.analysis.config.simulate.n_processes or available_cores()
     with progress(f"simulating {request.name}", request.n_events) as advance:
 
         def report(n: int) -> None:
@@ -198,7 +198,3 @@ def _write_chunks(
             write_root(events, path_of(chunk.index), schema)
     for chunk in requests:
         yield path_of(chunk.index)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -197,7 +197,7 @@ def test_the_default_recipe_has_the_features_of_the_sources() -> None:
     assert "delta_phi_lepton_lepton" not in names
 
 
-# Numba sets the number of threads once in the life of a process, with its first parallel loop.
+# A parallel loop of Numba sets the number of threads, once in the life of a process.
 FIRST_LOOP = """
 import torch
 from tests.unit.models.test_fitted_reconstruction import WANTED, made, toy_events

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,14 @@ from hepdl.evaluate.assignments import (
 )
 from hepdl.evaluate.bootstrap.intervals import Interval
 from hepdl.events import AssignmentInputs, Events, Inputs
+from hepdl.events.assigned import Truth
 from hepdl.events.candidates import candidates_of
+from hepdl.events.reconstruction import ReconstructionRecipe
 from hepdl.kinematics import k_best
 from hepdl.models.reconstruction.fitted import Reconstruction
+from hepdl.pipeline.attention import attention_of
 from hepdl.pipeline.dataset import Dataset
+from hepdl.pipeline.saved import SavedModel
 from hepdl.report.assignments import draw_assignment_efficiencies
 from hepdl.report.drawn_event import DrawnEvent
 from hepdl.report.event_display import draw_events
@@ -30,6 +35,8 @@ from hepdl.report.event_display import draw_events
 __all__ = ["assignment_efficiency", "draw_assigned_events", "draw_assignments", "drawable"]
 
 Efficiencies = dict[str, dict[str, AssignmentEfficiency]]
+Integers = npt.NDArray[np.int64]
+Chooser = Callable[[Integers], Truth | None]
 
 # All that a decay of six jets can have, neutrinos included, is 144.
 _ALL = 200
@@ -37,14 +44,22 @@ _ANY = Inputs(("best_score",))
 _PARTS = ("efficiency", "known", "ceiling", "purity")
 
 
-def assignment_efficiency(dataset: Dataset) -> dict[str, Any] | None:
+def assignment_efficiency(
+    dataset: Dataset,
+    networks: Mapping[str, Sequence[SavedModel]] | None = None,
+    *,
+    device: torch.device | None = None,
+) -> dict[str, Any] | None:
     """Return how often particles are found in signal test events, for ``metrics.json``.
 
-    The ranking of the analysis stands beside χ², where masses are known. With folds each event is
-    assigned by the reconstruction that was not trained on its fold.
+    The ranking of the analysis stands beside χ², where masses are known, and beside the assignment
+    that each network looks at most. With folds each event is assigned by what was not trained on
+    its fold.
 
     Args:
         dataset: All events of the run.
+        networks: Of each model that attends to assignments, the network of each fold.
+        device: Where networks compute; by default the CPU.
 
     Returns:
         By method, number of jets and particle: ``efficiency``, ``known``, ``ceiling``, ``purity``
@@ -53,10 +68,21 @@ def assignment_efficiency(dataset: Dataset) -> dict[str, Any] | None:
     methods = _methods(dataset)
     if not methods:
         return None
+    recipe = next(iter(next(iter(methods.values())).values())).recipe
+    choosers: dict[str, dict[int | None, Chooser]] = {
+        name: {fold: partial(_ranked, dataset, made) for fold, made in of_folds.items()}
+        for name, of_folds in methods.items()
+    }
+    for name, saved in (networks or {}).items():
+        of_folds = zip(_folds(dataset), saved, strict=True)
+        choosers[name] = {
+            fold: partial(_attended, dataset, one, device or torch.device("cpu"))
+            for fold, one in of_folds
+        }
     rows = _signal_rows(dataset)
     found: dict[str, Any] = {}
-    for name, made in methods.items():
-        judged, counts, weight = _judge(dataset, made, rows)
+    for name, of_fold in choosers.items():
+        judged, counts, weight = _judge(dataset, recipe, of_fold, rows)
         if judged is None:
             return None
         efficiencies = assignment_efficiencies(judged, weight, groups=groups_by_number(counts))
@@ -135,7 +161,7 @@ def _folds(dataset: Dataset) -> list[int | None]:
     return [None] if dataset.folds is None else list(range(dataset.folds.n))
 
 
-def _signal_rows(dataset: Dataset) -> npt.NDArray[np.int64]:
+def _signal_rows(dataset: Dataset) -> Integers:
     index = dataset.index("test")
     return np.asarray(index[dataset.label[index] == 1])
 
@@ -154,22 +180,45 @@ def _methods(dataset: Dataset) -> dict[str, dict[int | None, Reconstruction]]:
     return {**methods, first.ranking: own}
 
 
+def _ranked(dataset: Dataset, made: Reconstruction, rows: Integers) -> Truth | None:
+    """Return how right all assignments of events are, in the order of a reconstruction."""
+    events = dataset.events.take(torch.from_numpy(rows))
+    return made.assign(events, AssignmentInputs(_ALL)).truth
+
+
+def _attended(
+    dataset: Dataset, saved: SavedModel, device: torch.device, rows: Integers
+) -> Truth | None:
+    """Return how right the assignments that a network reads are, by falling attention."""
+    arranged = dataset.arranged(saved.inputs, saved.reconstruction)
+    events = arranged.take(torch.from_numpy(rows))
+    assert events.assignments is not None
+    truth = events.assignments.truth
+    if truth is None:
+        return None
+    order = attention_of(saved, events, device=device).argsort(dim=1, descending=True, stable=True)
+    is_right = truth.is_right.take_along_dim(order[..., None], dim=1)
+    return Truth(is_right, truth.is_known)
+
+
 def _judge(
-    dataset: Dataset, made: Mapping[int | None, Reconstruction], rows: npt.NDArray[np.int64]
-) -> tuple[JudgedAssignments | None, npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    dataset: Dataset,
+    recipe: ReconstructionRecipe,
+    choosers: Mapping[int | None, Chooser],
+    rows: Integers,
+) -> tuple[JudgedAssignments | None, Integers, npt.NDArray[np.float64]]:
     """Return the verdict on the best assignment of signal events, their jets and their weights."""
     right, known, counts, weight = [], [], [], []
-    recipe = next(iter(made.values())).recipe
     jets = next(source for source in recipe.objects if source.collection is not None)
     assert jets.collection is not None
-    for fold, reconstruction in made.items():
+    for fold, choose in choosers.items():
         chosen = rows[np.isin(rows, dataset.rows_of_fold(fold))]
-        events = dataset.events.take(torch.from_numpy(chosen))
-        assigned = reconstruction.assign(events, AssignmentInputs(_ALL))
-        if assigned.truth is None:
+        truth = choose(chosen)
+        if truth is None:
             return None, np.zeros(0, dtype=np.int64), np.zeros(0)
-        right.append(assigned.truth.is_right.numpy())
-        known.append(assigned.truth.is_known.numpy())
+        events = dataset.events.take(torch.from_numpy(chosen))
+        right.append(truth.is_right.numpy())
+        known.append(truth.is_known.numpy())
         counts.append(events.collections[jets.collection].counts.numpy())
         weight.append(events.event_weight.numpy().astype(np.float64))
     names = tuple(particle.name for particle in recipe.decay.particles)

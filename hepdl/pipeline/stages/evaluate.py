@@ -12,12 +12,14 @@ import numpy.typing as npt
 from hepdl.errors import DataError
 from hepdl.evaluate.bootstrap.poisson import Bootstrap
 from hepdl.pipeline.assignment_report import assignment_efficiency
+from hepdl.pipeline.attention import attends
 from hepdl.pipeline.dataset import Dataset, evaluation_weights
+from hepdl.pipeline.fold_models import load_folds
 from hepdl.pipeline.folders import write_json
 from hepdl.pipeline.looks import looks_of, verdict_of
 from hepdl.pipeline.numbers import compare_all, model_numbers
 from hepdl.pipeline.progress import progress
-from hepdl.pipeline.saved import load_card
+from hepdl.pipeline.saved import SavedModel, load_card
 from hepdl.pipeline.scores import Scores, score_models, write_scores
 from hepdl.pipeline.sensitivity import significance_numbers
 from hepdl.pipeline.spreads import Cards, Sample, fold_numbers
@@ -139,7 +141,7 @@ def _metrics(
         significances = significance_numbers(work, dataset, nominal, normalisation)
         for name, significance in significances.items():
             models[name]["significance"] = significance
-    assignments = assignment_efficiency(dataset)
+    assignments = assignment_efficiency(dataset, _attentive(work), device=work.device)
     return {
         "format_version": FORMAT_VERSION,
         "analysis": config.analysis,
@@ -170,6 +172,14 @@ def _add_systematics(
     )
     for name, entry in found.items():
         models[name]["systematics"] = entry
+
+
+def _attentive(work: Work) -> dict[str, tuple[SavedModel, ...]]:
+    """Return the networks that choose among assignments, of each fold."""
+    config = work.analysis.config
+    names = () if config.reconstruction is None else tuple(config.models)
+    found = {name: load_folds(work.folder.model(name)) for name in names}
+    return {name: saved for name, saved in found.items() if attends(saved[0])}
 
 
 def _yields(dataset: Dataset, physical: npt.NDArray[np.float64] | None) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from hepdl.pipeline.dataset import arrange
 from hepdl.pipeline.fold_models import load_folds
 from hepdl.pipeline.saved import SavedModel, is_combination, load_card
 from hepdl.pipeline.scoring import score_arranged, score_by_fold
-from hepdl.schema import Schema
+from hepdl.schema import Schema, complete
 from hepdl.train import choose_device
 
 __all__ = ["Tagger", "load_model"]
@@ -76,7 +76,8 @@ class Tagger:
         """Return the score of each entry, in [0, 1], large for signal.
 
         Args:
-            events: What ``hepdl.read`` returned, or files; of files, the selected entries.
+            events: What ``hepdl.read`` or a generator returned, or files; of files, the selected
+                entries. Derived and computed fields that a table lacks are added.
 
         Shapes:
             ``(n_entries,)``, in the order of the entries.
@@ -98,7 +99,11 @@ class Tagger:
     def _score(self, table: ak.Array) -> npt.NDArray[np.float32]:
         # The label plays no part in prediction.
         events = from_awkward(
-            table, self._in_memory, label="background", process="", process_names=("",)
+            complete(table, self._in_memory),
+            self._in_memory,
+            label="background",
+            process="",
+            process_names=("",),
         )
         if not self.folds:
             arranged = arrange(events, self.saved.inputs, self.saved.reconstruction)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hepdl.schema.apply import add_computed, add_derived, select
+from hepdl.schema.apply import add_computed, add_derived, complete, select
 from hepdl.schema.expressions import Expression, evaluate
 from hepdl.schema.load import load_schema
 from hepdl.schema.model import Schema, StoredField
@@ -14,6 +14,7 @@ __all__ = [
     "StoredField",
     "add_computed",
     "add_derived",
+    "complete",
     "evaluate",
     "load_schema",
     "read_yaml",

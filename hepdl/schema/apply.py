@@ -13,7 +13,7 @@ from hepdl.schema.computed import FUNCTIONS
 from hepdl.schema.functions import depth, leaf
 from hepdl.schema.model import Schema
 
-__all__ = ["add_computed", "add_derived", "select"]
+__all__ = ["add_computed", "add_derived", "complete", "select"]
 
 
 def add_derived(table: ak.Array, schema: Schema) -> ak.Array:
@@ -60,6 +60,28 @@ def add_computed(table: ak.Array, schema: Schema) -> ak.Array:
             raise DataError(message) from error
         found |= {key: column.astype(np.float32) for key, column in values.items() if key in wanted}
     return ak.zip({**_fields(table), **found}, depth_limit=1) if found else table
+
+
+def complete(table: ak.Array, schema: Schema) -> ak.Array:
+    """Return the table with those derived and computed fields that it lacks, as reading adds them.
+
+    So a table straight from a generator is as good as one that was written and read. One that lacks
+    what is read from files is returned as it is.
+
+    Args:
+        table: Records with the schema's fields, in house units.
+        schema: What to derive and compute.
+
+    Raises:
+        DataError: A field has no value for an entry.
+    """
+    if not {*schema.branches, *schema.collections} <= set(table.fields):
+        return table
+    if not set(schema.derived) <= set(table.fields):
+        table = add_derived(table, schema)
+    if not set(schema.computed_fields) <= set(table.fields):
+        table = add_computed(table, schema)
+    return table
 
 
 def select(table: ak.Array, schema: Schema) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:

@@ -23,7 +23,7 @@ from hepdl.events.trees import attach_trees
 from hepdl.io import write_root
 from hepdl.kinematics import TTH_FEATURES, pt, tth_features
 from hepdl.pipeline.load import load_analysis
-from hepdl.schema import Schema, add_computed
+from hepdl.schema import Schema, add_computed, complete
 
 SCHEMAS = Path(hepdl.__file__).parents[1] / "data_schemas"
 # Of the schema before truth had a role: models that were saved with it must still load.
@@ -298,3 +298,13 @@ def test_momenta_are_ordered_in_the_toy(table: ak.Array) -> None:
     # What the function asks for, or the tests above would test nothing.
     assert ak.all(table.jets.pt[:, :-1] >= table.jets.pt[:, 1:])
     assert pt(np.array([3.0, 4.0, 1.0, 9.0])) == pytest.approx(5.0)
+
+
+def test_a_table_without_computed_fields_is_completed(tth: Schema, table: ak.Array) -> None:
+    full = add_computed(table, tth)
+    assert complete(table, tth).fields == full.fields
+    assert ak.all(complete(table, tth).mass_all == full.mass_all)
+    # What is there already is left alone, and so is what cannot be completed.
+    assert complete(full, tth) is full
+    without_jets = table[[name for name in table.fields if name != "jets"]]
+    assert complete(without_jets, tth) is without_jets

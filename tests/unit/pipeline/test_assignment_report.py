@@ -9,15 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor, nn
 
-from hepdl.events import AssignmentInputs, Inputs, Jagged
+from hepdl.events import AssignmentInputs, Events, Inputs, Jagged
 from hepdl.pipeline.assignment_report import (
     assignment_efficiency,
     draw_assignments,
     drawable,
 )
+from hepdl.pipeline.attention import attends
 from hepdl.pipeline.config import AnalysisConfig
 from hepdl.pipeline.dataset import build_dataset
+from hepdl.pipeline.saved import SavedModel
 from hepdl.schema import Schema
 from tests.unit.models.assignment_toys import RECIPE, toy_events
 
@@ -63,6 +67,46 @@ def test_efficiencies_are_counts_of_the_events_that_no_tree_has_seen(
     assert entry["ceiling"]["value"] == 1.0
     # One particle is the whole event.
     assert found["chi_square"]["all"]["event"] == found["chi_square"]["all"]["higgs"]
+
+
+class LooksAtTheLast(nn.Module):
+    """Attends most to the assignment that is ranked last."""
+
+    inputs = Inputs(assignments=AssignmentInputs(3))
+
+    def prepare(self, events: Events) -> tuple[Tensor, ...]:
+        assert events.assignments is not None
+        return (events.assignments.score,)
+
+    def attention(self, score: Tensor) -> Tensor:
+        return torch.softmax(-score, dim=1)
+
+    def forward(self, score: Tensor) -> Tensor:
+        return score[:, 0]
+
+
+def test_a_network_is_judged_by_the_assignment_that_it_looks_at_most(
+    make_config: Callable[..., AnalysisConfig],
+) -> None:
+    dataset = build_dataset(toy_events(600), config_of(make_config, ranking="chi_square"), JETS)
+    made = dataset.of_fold(0).reconstruction(Inputs(("best_score",)))
+    assert made is not None
+    saved = SavedModel("last", LooksAtTheLast(), None, JETS, {}, None, made)
+    assert attends(saved)
+    found = assignment_efficiency(dataset, {"last": (saved, saved)})
+    assert found is not None
+    assert list(found) == ["chi_square", "last"]
+    truth = made.assign(dataset.events, AssignmentInputs(3)).truth
+    assert truth is not None
+    is_signal = torch.from_numpy(dataset.label == 1)
+    known = truth.is_known[is_signal, 0]
+    right = truth.is_right[is_signal][known]
+    entry = found["last"]["all"]["higgs"]
+    assert entry["efficiency"]["value"] == pytest.approx(right[:, 2, 0].double().mean().item())
+    # It can choose among three.
+    any_of_three = right[:, :, 0].any(dim=1).double().mean().item()
+    assert entry["ceiling"]["value"] == pytest.approx(any_of_three)
+    assert len(draw_assignments(found).axes) == 2
 
 
 def test_groups_without_an_event_are_written_and_drawn(

@@ -106,3 +106,33 @@ def test_a_generator_without_variations_is_named(tmp_path: Path) -> None:
             tracking_uri="none",
             last_stage="simulate",
         )
+
+
+@pytest.mark.simulation
+def test_a_larger_sample_begins_with_the_chunks_of_a_smaller_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("hepdl.simulate.pythia_tth.CHUNK_SIZE", 3)
+    numbers: dict[int, list[int]] = {}
+    for n_events in (5, 8):
+        caplog.clear()
+        hepdl.run(
+            analysis(tmp_path, generator="pythia_tth"),
+            output=tmp_path / str(n_events),
+            data_dir=tmp_path / "data",
+            tracking_uri="none",
+            last_stage="simulate",
+            set={"simulate.n_events": n_events},
+        )
+        folders = (tmp_path / "data" / "simulated").glob("tth-*")
+        wanted = f'"n_events": {n_events}'
+        (folder,) = (f for f in folders if wanted in (f / "simulated.json").read_text())
+        numbers[n_events] = []
+        for path in sorted(folder.glob("part_*.root")):
+            with uproot.open(path) as file:
+                found = file["nominal"]["event_number"].array(library="np").tolist()
+            numbers[n_events] += found
+    # The whole chunk is taken over; the second one was cut short and is made again.
+    assert "tth: 1 chunks taken over" in caplog.text
+    assert len(numbers[8]) == 8
+    assert numbers[8][:5] == numbers[5]

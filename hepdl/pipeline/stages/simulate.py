@@ -1,7 +1,8 @@
 """Stage ``simulate``: the processes that have no files get them, once.
 
 Files are keyed by what made them and live in the data folder, where later runs find them. Each
-chunk of a generator is a file of its own, so that a simulation that was killed goes on where it was.
+chunk of a generator is a file of its own, so that a simulation that was killed goes on where it was,
+and a larger sample begins with the chunks of a smaller one.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import inspect
 import json
 import logging
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -46,6 +48,8 @@ class _Request:
     n_events: int
     options: dict[str, Any]
     folder: Path
+    sample: str
+    """What all samples have in common that differ in their size alone."""
 
 
 def simulate(work: Work) -> Outcome:
@@ -89,19 +93,18 @@ def _request(work: Work, name: str, process: ProcessConfig) -> _Request:
         except metadata.PackageNotFoundError:
             continue
     schema = work.analysis.schema
-    key = content_hash(
-        {
-            "format_version": FORMAT_VERSION,
-            "generator": generator,
-            "n_events": config.simulate.n_events,
-            "options": options,
-            "schema": schema.fingerprint(),
-            "versions": versions if generator != "synthetic" else {},
-        }
-    )
+    made_by = {
+        "format_version": FORMAT_VERSION,
+        "generator": generator,
+        "options": options,
+        "schema": schema.fingerprint(),
+        "versions": versions if generator != "synthetic" else {},
+    }
+    key = content_hash({**made_by, "n_events": config.simulate.n_events})
     folder = work.data / "simulated" / f"{name}-{generator}-{key[:16]}"
-    options["schema"] = schema
-    return _Request(name, module, config.simulate.n_events, options, folder)
+    sample = content_hash(made_by)
+    options = {**options, "schema": schema}
+    return _Request(name, module, config.simulate.n_events, options, folder, sample)
 
 
 def _make(work: Work, request: _Request) -> dict[str, str]:
@@ -150,6 +153,7 @@ def _make(work: Work, request: _Request) -> dict[str, str]:
         {
             "process": request.name,
             "n_events": request.n_events,
+            "sample": request.sample,
             "options": described,
             "files": files,
             "sizes": sizes,
@@ -157,6 +161,38 @@ def _make(work: Work, request: _Request) -> dict[str, str]:
     )
     log.info("%s: %d entries simulated into %s", request.name, request.n_events, request.folder)
     return files
+
+
+def _take_over(
+    request: _Request, missing: Sequence[Any], path_of: Callable[[int], Path]
+) -> list[Any]:
+    """Copy the chunks that another size of the same sample has, and return those that it has not."""
+    for manifest in sorted(request.folder.parent.glob(f"*/{MANIFEST}")):
+        if not missing or manifest.parent == request.folder:
+            continue
+        try:
+            content: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
+            if content["sample"] != request.sample:
+                continue
+            checksums: dict[str, str] = content["files"]
+            theirs = list(request.module.chunks(content["n_events"], **request.options))
+        except (OSError, ValueError, KeyError):
+            continue
+        found = []
+        for chunk in missing:
+            source = manifest.parent / path_of(chunk.index).name
+            # The last chunk of a sample is shorter, and so another one.
+            if chunk not in theirs or not source.is_file():
+                continue
+            if file_checksum(source) == checksums.get(source.name):
+                temporary = path_of(chunk.index).with_suffix(".partial")
+                shutil.copyfile(source, temporary)
+                temporary.replace(path_of(chunk.index))
+                found.append(chunk)
+        if found:
+            log.info("%s: %d chunks taken over from %s", request.name, len(found), manifest.parent)
+        missing = [chunk for chunk in missing if chunk not in found]
+    return list(missing)
 
 
 def _write_chunks(
@@ -175,8 +211,9 @@ def _write_chunks(
         write_root(events, path_of(0), schema)
         yield path_of(0)
         return
-    requests = request.module.chunks(request.n_events, **request.options)
+    requests = list(request.module.chunks(request.n_events, **request.options))
     missing = [chunk for chunk in requests if not path_of(chunk.index).is_file()]
+    missing = _take_over(request, missing, path_of)
     if len(missing) < len(requests):
         log.info(
             "%s: %d of %d chunks are there",

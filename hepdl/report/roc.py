@@ -16,6 +16,7 @@ from hepdl.report.style import (
     empty_figure,
     legend,
     model_colours,
+    model_lines,
     note_above,
     plain,
     stacked,
@@ -56,7 +57,7 @@ def draw_roc(
     has_ratio = reference is not None and len(curves) > 1
     figure = empty_figure(6.4, 6.4 if has_ratio else 5.2)
     upper, lower = _panels(figure, has_ratio=has_ratio)
-    colours = model_colours(curves)
+    colours, lines = model_colours(curves), model_lines(curves)
     summaries = {name: _summary(found) for name, found in curves.items()}
     for name, (middle, low, high) in summaries.items():
         label = plain(name)
@@ -64,7 +65,7 @@ def draw_roc(
             label += " (reference)"
         if auc and name in auc:
             label += f",  AUC {with_interval(auc[name], style='mathtext')}"
-        upper.plot(_GRID, middle, color=colours[name], label=label)
+        upper.plot(_GRID, middle, lines[name], color=colours[name], label=label)
         if len(curves[name]) > 1:
             upper.fill_between(_GRID, low, high, color=colours[name], alpha=0.25, linewidth=0)
         for point in signal_efficiencies:
@@ -112,7 +113,8 @@ def _decorate(axes: Axes, rejections: Sequence[Floats], *, first: float) -> None
     axes.set_xlim(first, 1.0)
     shown = [r[(first <= _GRID) & np.isfinite(r)] for r in rejections]
     top = max([float(r.max()) for r in shown if len(r)], default=10.0)
-    axes.set_ylim(1.0, max(4.0 * top, 20.0))
+    # The legend needs the more room the more models there are.
+    axes.set_ylim(1.0, max(4.0 * top, 20.0) * 10.0 ** (0.15 * max(0, len(rejections) - 8)))
     axes.yaxis.set_major_locator(LogLocator(numticks=12))
     axes.set_ylabel(r"Background rejection $1/\varepsilon_{B}$")
     axes.grid(visible=True, which="major", alpha=0.35)
@@ -122,12 +124,12 @@ def _decorate(axes: Axes, rejections: Sequence[Floats], *, first: float) -> None
 def _draw_ratio(
     axes: Axes, summaries: Mapping[str, tuple[Floats, Floats, Floats]], reference: str
 ) -> None:
-    colours = model_colours(summaries)
+    colours, lines = model_colours(summaries), model_lines(summaries)
     base = summaries[reference][0]
     lowest, highest = 1.0 / _LEAST_RATIO, _LEAST_RATIO
     for name, columns in summaries.items():
         middle, low, high = (column / base for column in columns)
-        axes.plot(_GRID, middle, color=colours[name])
+        axes.plot(_GRID, middle, lines[name], color=colours[name])
         if name != reference:
             axes.fill_between(_GRID, low, high, color=colours[name], alpha=0.25, linewidth=0)
         shown = middle[(_GRID >= _FIRST_RATIO) & np.isfinite(middle)]

@@ -34,6 +34,7 @@ __all__ = [
     "legend",
     "legend_above",
     "model_colours",
+    "model_lines",
     "note_above",
     "plain",
     "pretty",
@@ -135,6 +136,16 @@ def model_colours(names: Iterable[str]) -> dict[str, str]:
     {'recnn': '#3f90da', 'mlp': '#ffa90e'}
     """
     return {name: _CYCLE[place % len(_CYCLE)] for place, name in enumerate(names)}
+
+
+def model_lines(names: Iterable[str]) -> dict[str, str]:
+    """Return one style of line a model: those of a colour that has been before are dash-dotted.
+
+    >>> list(model_lines(map(str, range(11))).values())[9:]
+    ['-', '-.']
+    """
+    styles = ("-", "-.", ":")
+    return {name: styles[place // len(_CYCLE) % len(styles)] for place, name in enumerate(names)}
 
 
 def grid_shape(n_panels: int, *, most: int = 3) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from hepdl.evaluate.assignments import (
     groups_by_number,
 )
 from hepdl.evaluate.bootstrap.intervals import Interval
-from hepdl.events import AssignmentInputs, Events, Inputs
+from hepdl.events import Events, Inputs
 from hepdl.events.assigned import Truth
 from hepdl.events.candidates import candidates_of
 from hepdl.events.reconstruction import ReconstructionRecipe
@@ -38,8 +38,6 @@ Efficiencies = dict[str, dict[str, AssignmentEfficiency]]
 Integers = npt.NDArray[np.int64]
 Chooser = Callable[[Integers], Truth | None]
 
-# All that a decay of six jets can have, neutrinos included, is 144.
-_ALL = 200
 _ANY = Inputs(("best_score",))
 _PARTS = ("efficiency", "known", "ceiling", "purity")
 
@@ -182,8 +180,7 @@ def _methods(dataset: Dataset) -> dict[str, dict[int | None, Reconstruction]]:
 
 def _ranked(dataset: Dataset, made: Reconstruction, rows: Integers) -> Truth | None:
     """Return how right all assignments of events are, in the order of a reconstruction."""
-    events = dataset.events.take(torch.from_numpy(rows))
-    return made.assign(events, AssignmentInputs(_ALL)).truth
+    return made.verdict(dataset.events.take(torch.from_numpy(rows)))
 
 
 def _attended(

@@ -23,7 +23,7 @@ import torch
 
 from hepdl.errors import ConfigError, DataError, unknown_name
 from hepdl.events import AssignedEvents, AssignmentInputs, Events
-from hepdl.events.assigned import join_assigned
+from hepdl.events.assigned import Truth, join_assigned
 from hepdl.events.candidates import CandidateEvents, assignment_feature_names, candidates_of
 from hepdl.events.reconstruction import ReconstructionRecipe
 from hepdl.events.split import hash_uniform
@@ -156,6 +156,29 @@ class Reconstruction:
             nothing = np.zeros((0, wanted.n_best))
             return candidates.assigned(nothing.astype(np.int64), nothing, wanted.features)
         return join_assigned(parts)
+
+    def verdict(self, events: Events) -> Truth | None:
+        """Return how right all assignments of each event are, the best first; None without truth.
+
+        Of ttH with 50 000 events momenta of all assignments would take gigabytes; this takes none.
+        """
+
+        def judged(some: Events) -> Truth | None:
+            candidates = candidates_of(some, self.recipe)
+            score = self.scores(some, candidates)
+            right = candidates.correctness(k_best(-score, score.shape[1]))
+            if right is None:
+                return None
+            return Truth(torch.from_numpy(right.is_right), torch.from_numpy(right.is_known))
+
+        pieces = _in_pieces(events) if len(events) else (events,)
+        found = [truth for truth in _on_all_cores(judged, pieces, None) if truth is not None]
+        if not found:
+            return None
+        return Truth(
+            torch.cat([truth.is_right for truth in found]),
+            torch.cat([truth.is_known for truth in found]),
+        )
 
     def scores(self, events: Events, candidates: CandidateEvents) -> npt.NDArray[np.float64]:
         """Return what assignments are ranked by, larger is better; -inf where there is none.

@@ -197,6 +197,17 @@ def test_the_default_recipe_has_the_features_of_the_sources() -> None:
     assert "delta_phi_lepton_lepton" not in names
 
 
+def test_the_verdict_is_that_of_all_assignments(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = toy_events(50)
+    monkeypatch.setattr("hepdl.models.reconstruction.fitted._EVENTS_AT_ONCE", 20)
+    verdict = made("chi_square").verdict(events)
+    truth = made("chi_square").assign(events, AssignmentInputs(N_PAIRS)).truth
+    assert verdict is not None
+    assert truth is not None
+    assert torch.equal(verdict.is_right, truth.is_right)
+    assert torch.equal(verdict.is_known, truth.is_known)
+
+
 # A parallel loop of Numba sets the number of threads, once in the life of a process.
 FIRST_LOOP = """
 import torch

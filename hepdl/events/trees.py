@@ -12,7 +12,6 @@ from hepdl.errors import DataError, unknown_name
 from hepdl.events.containers import Events, Jagged, JetTrees
 from hepdl.events.features import refuse_truth
 from hepdl.events.inputs import TreeInputs
-from hepdl.events.threads import keeps_threads
 from hepdl.kinematics import build
 from hepdl.kinematics.fourvectors import FOUR_VECTOR_NAMES, from_pt_eta_phi
 
@@ -39,15 +38,20 @@ def attach_trees(events: Events, inputs: TreeInputs) -> Events:
         raise DataError(message)
     rows = events.collections[inputs.collection]
     refuse_truth(events, inputs.collection, FOUR_VECTOR_COLUMNS)
-    features, depth, is_inner, offsets = keeps_threads(build)(
-        four_vectors(rows, where=inputs.collection),
-        rows.offsets.cpu().numpy(),
-        topology=inputs.topology,
-        preprocess=inputs.preprocess,
-        seed=inputs.seed,
-        # Random trees then do not depend on which other events are there.
-        keys=events.event_number.cpu().numpy(),
-    )
+    n_threads = torch.get_num_threads()
+    try:
+        features, depth, is_inner, offsets = build(
+            four_vectors(rows, where=inputs.collection),
+            rows.offsets.cpu().numpy(),
+            topology=inputs.topology,
+            preprocess=inputs.preprocess,
+            seed=inputs.seed,
+            # Random trees then do not depend on which other events are there.
+            keys=events.event_number.cpu().numpy(),
+        )
+    finally:
+        # Numba's parallel loops set the number of threads of the OpenMP runtime that torch uses.
+        torch.set_num_threads(n_threads)
     trees = JetTrees(
         torch.from_numpy(features),
         torch.from_numpy(depth.astype(np.int64, copy=False)),

@@ -45,8 +45,7 @@ def masses_and_distances(
         there is no assignment.
     """
     decay = assignments.decay
-    if chosen is None:
-        chosen = np.where(assignments.mask, np.arange(len(assignments.table)), -1)
+    chosen = assignments.rows(chosen)
     n_leaves = len(decay.leaves)
     leaves_of = np.concatenate([np.eye(n_leaves), decay.membership.astype(np.float64)])
     place = {name: node for node, name in enumerate(decay.names)}

@@ -82,11 +82,11 @@ class Assignments:
         Shapes:
             chosen ``(n_events, n_chosen)`` → ``(n_events, n_chosen, n_leaves)``.
         """
-        rows = self._rows(chosen)
+        rows = self.rows(chosen)
         leaves = range(len(self.collections))
         return np.stack([self._members_of(leaf, rows) for leaf in leaves], axis=-1)
 
-    def _rows(self, chosen: IntArray | None) -> IntArray:
+    def rows(self, chosen: IntArray | None) -> IntArray:
         """Return the chosen rows of the table; without a choice all of each event, -1 for none."""
         if chosen is not None:
             return chosen
@@ -130,7 +130,7 @@ class Assignments:
         Shapes:
             values ``(n_events, n_members)`` of the leaf's collection → ``(n_events, n_chosen)``.
         """
-        members = self._members_of(self.decay.leaves.index(leaf), self._rows(chosen))
+        members = self._members_of(self.decay.leaves.index(leaf), self.rows(chosen))
         return _take(np.asarray(values, dtype=np.float64), members, np.nan)
 
 

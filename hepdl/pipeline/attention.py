@@ -8,19 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from hepdl.events import Events
+from hepdl.models import Network
 from hepdl.pipeline.saved import SavedModel
+from hepdl.train.state.scoring import in_minibatches
 
 __all__ = ["Attentive", "attends", "attention_of"]
-
-_EVENTS_AT_ONCE = 512
 
 
 @runtime_checkable
 class Attentive(Protocol):
     """A network that weighs the assignments of an event."""
-
-    def prepare(self, events: Events) -> tuple[Tensor, ...]:
-        """Return what the network computes with."""
 
     def attention(self, *tensors: Tensor) -> Tensor:
         """Return the weight of each assignment, 1 in sum, ``(n_events, n_assignments)``."""
@@ -45,12 +42,8 @@ def attention_of(saved: SavedModel, events: Events, *, device: torch.device) -> 
     """
     if saved.scaling is not None:
         events = saved.scaling.apply(events)
-    cast("nn.Module", saved.model).to(device).eval()
-    network = cast("Attentive", saved.model)
-    found = []
-    with torch.no_grad():
-        for first in range(0, len(events), _EVENTS_AT_ONCE):
-            some = events.slice(first, min(first + _EVENTS_AT_ONCE, len(events))).to(device)
-            found.append(network.attention(*network.prepare(some)).cpu())
+    network = cast("Network", cast("nn.Module", saved.model).to(device))
+    attention = cast("Attentive", saved.model).attention
+    found = [weights.cpu() for weights in in_minibatches(network, events, attention)]
     assert saved.inputs.assignments is not None
     return torch.cat(found) if found else torch.zeros(0, saved.inputs.assignments.n_best)

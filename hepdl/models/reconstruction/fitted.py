@@ -25,9 +25,9 @@ from hepdl.errors import ConfigError, DataError, unknown_name
 from hepdl.events import AssignedEvents, AssignmentInputs, Events
 from hepdl.events.assigned import Truth, join_assigned
 from hepdl.events.candidates import CandidateEvents, assignment_feature_names, candidates_of
+from hepdl.events.cores import available_cores
 from hepdl.events.reconstruction import ReconstructionRecipe
 from hepdl.events.split import hash_uniform
-from hepdl.events.threads import available_cores
 from hepdl.kinematics import RECONSTRUCTION_FEATURES, Decay, chi_square, k_best
 from hepdl.models.reconstruction.ranking_trees import RankingOptions, RankingTrees
 

@@ -21,7 +21,7 @@ from typing import Any
 import awkward as ak
 
 from hepdl.errors import ConfigError, StoppedError
-from hepdl.events.threads import available_cores
+from hepdl.events.cores import available_cores
 from hepdl.io import file_checksum, write_root
 from hepdl.pipeline import parts
 from hepdl.pipeline.config import ProcessConfig

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import cast
 
 import numpy as np
@@ -13,7 +14,38 @@ from hepdl.events import Events
 from hepdl.models import Network, Trees
 from hepdl.train.state.device import device_of
 
-__all__ = ["predict_logits", "predict_scores"]
+__all__ = ["in_minibatches", "predict_logits", "predict_scores"]
+
+
+def in_minibatches(
+    network: Network,
+    events: Events,
+    compute: Callable[..., Tensor],
+    *,
+    minibatch_size: int = 512,
+) -> Iterator[Tensor]:
+    """Yield what is computed of each minibatch, in evaluation mode and on the network's device.
+
+    The network is left in the mode it was in.
+
+    Args:
+        network: Prepares the events.
+        events: Scaled.
+        compute: Takes what ``prepare`` gives: the network itself, or a method of it.
+        minibatch_size: Events at once.
+    """
+    module = cast("nn.Module", network)
+    device = device_of(module)
+    was_training = module.training
+    module.eval()
+    try:
+        for start in range(0, len(events), minibatch_size):
+            stop = min(start + minibatch_size, len(events))
+            minibatch = events.slice(start, stop).to(device)
+            with torch.no_grad():
+                yield compute(*network.prepare(minibatch))
+    finally:
+        module.train(was_training)
 
 
 def predict_logits(network: Network, events: Events, *, minibatch_size: int) -> Tensor:
@@ -23,17 +55,8 @@ def predict_logits(network: Network, events: Events, *, minibatch_size: int) -> 
         Returns ``(n_events,)`` on the device of the network.
     """
     module = cast("nn.Module", network)
-    device = device_of(module)
-    was_training = module.training
-    module.eval()
-    logits = []
-    with torch.no_grad():
-        for start in range(0, len(events), minibatch_size):
-            stop = min(start + minibatch_size, len(events))
-            minibatch = events.slice(start, stop).to(device)
-            logits.append(module(*network.prepare(minibatch)))
-    module.train(was_training)
-    return torch.cat(logits) if logits else torch.zeros(0, device=device)
+    logits = list(in_minibatches(network, events, module, minibatch_size=minibatch_size))
+    return torch.cat(logits) if logits else torch.zeros(0, device=device_of(module))
 
 
 def predict_scores(

@@ -16,7 +16,7 @@ __all__ = ["reverse_gradient"]
 
 class _ReverseGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, strength: float) -> Tensor:
+    def forward(ctx: Any, values: Tensor, strength: float | Tensor) -> Tensor:
         ctx.strength = strength
         return values.view_as(values)
 
@@ -25,10 +25,11 @@ class _ReverseGradient(torch.autograd.Function):
         return -ctx.strength * gradients[0], None
 
 
-def reverse_gradient(values: Tensor, *, strength: float) -> Tensor:
+def reverse_gradient(values: Tensor, *, strength: float | Tensor) -> Tensor:
     """Return ``values`` unchanged; their gradient comes back multiplied by ``-strength``.
 
     What stands after it is trained to minimise the loss, what stands before it to maximise it.
+    ``strength`` is a number, or a tensor with one.
 
     Shapes:
         Any shape in, the same shape out.

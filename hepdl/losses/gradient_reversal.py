@@ -30,22 +30,22 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from hepdl.errors import ConfigError, DataError, unknown_name
+from hepdl.errors import DataError
 from hepdl.layers.reversal import reverse_gradient
+from hepdl.losses.penalties.against import AgainstNuisances, standardised, taking_part
+from hepdl.losses.penalties.bins import bin_numbers, quantile_edges
 
 __all__ = ["GradientReversal"]
 
-APPLIES_TO = ("all", "background", "signal")
-SCHEDULES = ("constant", "sigmoid")
 
-
-class GradientReversal(nn.Module):
+class GradientReversal(AgainstNuisances):
     """The adversary's cross-entropy, with its gradient reversed towards the classifier.
 
     During the first ``warm_up`` epochs the strength is zero: the classifier learns to classify
@@ -54,10 +54,9 @@ class GradientReversal(nn.Module):
     Args:
         strength: Weight of the reversed gradient against the classification; 0 only watches.
         nuisances: Names of the nuisances; empty means all that the events have.
-        applies_to: ``"background"``, ``"signal"`` or ``"all"``.
+        applies_to: ``"background"``, ``"signal"``, ``"all"`` or ``"each_class"``.
         warm_up: Epochs before the penalty sets in; may be a fraction.
-        schedule: ``"constant"``, or ``"sigmoid"``: 2 / (1 + exp(-10 p)) - 1 times the strength,
-            with p the progress from the end of the warm-up to the end of the training.
+        schedule: ``"constant"``, ``"linear"`` or ``"sigmoid"``, see `AgainstNuisances`.
         n_bins: Bins of each nuisance.
         hidden: Widths of the adversary's hidden layers.
         learning_rate: Of the adversary's own optimiser.
@@ -65,7 +64,6 @@ class GradientReversal(nn.Module):
     """
 
     edges: Tensor
-    offset: Tensor
 
     def __init__(
         self,
@@ -80,47 +78,33 @@ class GradientReversal(nn.Module):
         learning_rate: float = 2e-3,
         inner_steps: int = 3,
     ) -> None:
-        super().__init__()
-        self.strength = float(strength)
-        self.nuisances = tuple(nuisances)
-        self.applies_to = applies_to
-        self.warm_up = float(warm_up)
-        self.schedule = schedule
         self.n_bins = n_bins
         self.hidden = tuple(hidden)
         self.learning_rate = float(learning_rate)
         self.inner_steps = inner_steps
-        self._check()
+        super().__init__(
+            strength=strength,
+            nuisances=nuisances,
+            applies_to=applies_to,
+            warm_up=warm_up,
+            schedule=schedule,
+            problems=self._problems(),
+        )
         # The nuisances are known when the penalty is built by name, else after fit_nuisance.
-        self.current_strength = 0.0
         self.adversary = nn.Sequential()
         self.register_buffer("edges", torch.zeros(0, n_bins - 1))
         if self.nuisances:
             self._build(len(self.nuisances))
 
-    def _check(self) -> None:
-        problems = []
-        if not (math.isfinite(self.strength) and self.strength >= 0):
-            problems.append(f"strength must be a number >= 0, got {self.strength}")
-        if not (math.isfinite(self.warm_up) and self.warm_up >= 0):
-            problems.append(f"warm_up must be a number of epochs >= 0, got {self.warm_up}")
+    def _problems(self) -> Iterator[str]:
         if self.n_bins < 2:
-            problems.append(f"n_bins must be at least 2, got {self.n_bins}")
+            yield f"n_bins must be at least 2, got {self.n_bins}"
         if not self.hidden or min(self.hidden) < 1:
-            problems.append(f"hidden must be one or more widths >= 1, got {list(self.hidden)}")
+            yield f"hidden must be one or more widths >= 1, got {list(self.hidden)}"
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            problems.append(f"learning_rate must be a number > 0, got {self.learning_rate}")
+            yield f"learning_rate must be a number > 0, got {self.learning_rate}"
         if self.inner_steps < 1:
-            problems.append(f"inner_steps must be at least 1, got {self.inner_steps}")
-        for key, value, known in (
-            ("applies_to", self.applies_to, APPLIES_TO),
-            ("schedule", self.schedule, SCHEDULES),
-        ):
-            if value not in known:
-                problems.append(unknown_name(key, value, known, where=f"decorrelation.{key}"))
-        if problems:
-            message = "decorrelation by gradient_reversal: " + "; ".join(problems)
-            raise ConfigError(message)
+            yield f"inner_steps must be at least 1, got {self.inner_steps}"
 
     def _build(self, n_nuisances: int) -> None:
         widths = (1, *self.hidden)
@@ -130,13 +114,13 @@ class GradientReversal(nn.Module):
         self.adversary = nn.Sequential(*layers, nn.Linear(widths[-1], n_nuisances * self.n_bins))
         self.edges = torch.zeros(n_nuisances, self.n_bins - 1)
 
-    def extra_repr(self) -> str:
-        """Return every option, so that a resume with another one is recognised."""
-        return (
-            f"strength={self.strength}, nuisances={self.nuisances}, applies_to={self.applies_to}, "
-            f"warm_up={self.warm_up}, schedule={self.schedule}, n_bins={self.n_bins}, "
-            f"learning_rate={self.learning_rate}, inner_steps={self.inner_steps}"
-        )
+    def options(self) -> dict[str, Any]:
+        """Return every option by name."""
+        return super().options() | {
+            "n_bins": self.n_bins,
+            "learning_rate": self.learning_rate,
+            "inner_steps": self.inner_steps,
+        }
 
     def fit_nuisance(self, nuisance: Tensor, event_weight: Tensor) -> None:
         """Set the edges of the bins to quantiles of the training events, weighted by |w|.
@@ -145,41 +129,15 @@ class GradientReversal(nn.Module):
             nuisance ``(n_events, n_nuisances)``, event_weight ``(n_events,)``.
 
         Raises:
-            DataError: There is no nuisance, no weight, or a value that is not finite.
+            DataError: There is no nuisance, no weight, or a value that is constant or not finite.
         """
-        if nuisance.ndim != 2 or nuisance.shape[1] == 0:
-            message = "decorrelation by gradient_reversal: the events have no nuisance; give a "
-            message += "branch the role 'nuisance' in the schema, e.g. the jet mass"
-            raise DataError(message)
-        if not bool(torch.isfinite(nuisance).all()):
-            bad = int(torch.nonzero(~torch.isfinite(nuisance))[0, 0])
-            message = f"decorrelation by gradient_reversal: nuisance of entry {bad} is not finite: "
-            message += f"{nuisance[bad].tolist()}; remove such events by a selection"
-            raise DataError(message)
-        if float(event_weight.abs().sum()) == 0:
-            message = "decorrelation by gradient_reversal: no training event with a weight takes "
-            message += f"part (applies_to: {self.applies_to})"
-            raise DataError(message)
+        self.check_nuisance(nuisance, event_weight)
         if len(self.edges) != nuisance.shape[1]:
             self._build(nuisance.shape[1])
             self.to(nuisance.device)
-        wanted = torch.arange(1, self.n_bins, dtype=torch.float64) / self.n_bins
-        for row, values in enumerate(nuisance.detach().cpu().T):
-            order = torch.argsort(values, stable=True)
-            # In double precision: a float32 sum over millions of weights loses the last quantiles.
-            total = torch.cumsum(event_weight.detach().cpu().double().abs()[order], 0)
-            position = torch.searchsorted(total, wanted * total[-1]).clamp_max(len(values) - 1)
-            self.edges[row] = values[order[position]].to(self.edges)
-
-    def set_progress(self, epoch: float, n_epochs: int) -> None:
-        """Set the strength for a position of the training, in epochs."""
-        self.current_strength = 0.0
-        if epoch >= self.warm_up:
-            fraction = 1.0
-            if self.schedule == "sigmoid":
-                progress = (epoch - self.warm_up) / max(n_epochs - self.warm_up, 1e-9)
-                fraction = 2 / (1 + math.exp(-10 * progress)) - 1
-            self.current_strength = self.strength * fraction
+        for row, values in enumerate(nuisance.T):
+            edges = quantile_edges(values, event_weight, n_bins=self.n_bins)
+            self.edges[row] = edges.to(self.edges)
 
     def forward(
         self,
@@ -198,21 +156,11 @@ class GradientReversal(nn.Module):
         if nuisance is None or not len(self.edges):
             message = "GradientReversal needs the nuisance, and fit_nuisance before the first step"
             raise DataError(message)
-        if mask is not None:
-            logits, nuisance, event_weight = logits[mask], nuisance[mask], event_weight[mask]
-        weight = event_weight.abs()
-        weight = weight / weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
-        bins = torch.searchsorted(self.edges, nuisance.T.contiguous())
-        seen = reverse_gradient(_standardised(logits, weight), strength=self.current_strength)
+        logits, nuisance, weight = taking_part(logits, nuisance, event_weight, mask)
+        bins = bin_numbers(nuisance, self.edges)
+        seen = reverse_gradient(standardised(logits, weight), strength=self.current_strength)
         # One row per event and nuisance: the two-dimensional loss has no deterministic CUDA form.
         predicted = self.adversary(seen[:, None]).view(-1, self.n_bins)
         losses = cross_entropy(predicted, bins.T.reshape(-1), reduction="none")
         # A minibatch may have nobody who takes part.
         return (losses.view(len(logits), len(self.edges)) * weight[:, None]).sum()
-
-
-def _standardised(logits: Tensor, weight: Tensor) -> Tensor:
-    """Return the logits with weighted mean 0 and variance 1; ``weight`` sums to 1."""
-    centred = logits - (weight * logits).sum()
-    # The constant keeps the gradient of equal logits finite.
-    return centred * torch.rsqrt((weight * centred.square()).sum() + 1e-6)

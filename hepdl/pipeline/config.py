@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from hepdl.pipeline.data_config import ProcessConfig, SimulateConfig, SystematicsConfig
+from hepdl.pipeline.decorrelation_config import DecorrelationConfig, PosthocConfig, PosthocMethod
 
 __all__ = [
     "AnalysisConfig",
@@ -23,6 +24,8 @@ __all__ = [
     "DecorrelationConfig",
     "EvaluateConfig",
     "ModelConfig",
+    "PosthocConfig",
+    "PosthocMethod",
     "ProcessConfig",
     "ReconstructionConfig",
     "SimulateConfig",
@@ -171,39 +174,6 @@ class TrainConfig(_Strict):
         return value
 
 
-class DecorrelationConfig(_Strict):
-    """A penalty of ``hepdl.losses`` against one or more nuisances; empty means none.
-
-    ``models`` limits it to some networks. With ``reference`` each decorrelated network is also
-    trained without the penalty, as ``<name>_plain``, so that the report can show both.
-    """
-
-    loss: str | None = None
-    nuisances: tuple[str, ...] = ()
-    strength: float = Field(default=1.0, ge=0)
-    options: dict[str, Any] = {}
-    models: tuple[str, ...] | None = None
-    reference: bool = True
-
-    @model_validator(mode="after")
-    def _complete(self) -> DecorrelationConfig:
-        if self.loss is not None and not self.nuisances:
-            message = "'nuisances' is missing: name the schema fields the score must not know"
-            raise ValueError(message)
-        if self.loss is None and self.nuisances:
-            message = (
-                f"'loss' is missing for the nuisances {', '.join(self.nuisances)}: name a loss, "
-                "e.g. gradient_reversal"
-            )
-            raise ValueError(message)
-        return self
-
-    @property
-    def is_on(self) -> bool:
-        """Whether there is a penalty at all."""
-        return self.loss is not None
-
-
 class AuxiliaryConfig(_Strict):
     """A further head on an intermediate layer of a network, while training only.
 
@@ -320,6 +290,7 @@ class AnalysisConfig(_Strict):
     weights: WeightsConfig = WeightsConfig()
     models: dict[Name, ModelConfig] = Field(min_length=1)
     combinations: dict[Name, CombinationConfig] = {}
+    posthoc: dict[Name, PosthocConfig] = {}
     train: TrainConfig = TrainConfig()
     reconstruction: ReconstructionConfig | None = None
     decorrelation: DecorrelationConfig = DecorrelationConfig()

@@ -183,11 +183,17 @@ def _with_twins(config: AnalysisConfig) -> dict[str, ModelConfig]:
     off = DecorrelationConfig()
     for name, model in config.models.items():
         wanted = config.decorrelation_of(name)
-        chosen = wanted.models is None or name in wanted.models
-        if not (wanted.is_on and chosen and model.model != "boosted_trees"):
+        # What is said of one model holds for it; the general section is for networks.
+        chosen = (
+            model.decorrelation is not None
+            or (wanted.models is None and model.model != "boosted_trees")
+            or (wanted.models is not None and name in wanted.models)
+        )
+        if not (wanted.is_on and chosen):
             models[name] = model.model_copy(update={"decorrelation": off})
             continue
-        models[name] = model.model_copy(update={"decorrelation": wanted})
+        for point, settings in wanted.points(name).items():
+            models[point] = model.model_copy(update={"decorrelation": settings})
         twin = f"{name}_plain"
         if wanted.reference and twin not in config.models:
             models[twin] = model.model_copy(update={"decorrelation": off})

@@ -1,0 +1,99 @@
+"""The parts of the configuration that make scores independent of nuisances."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = ["DecorrelationConfig", "PosthocConfig", "PosthocMethod"]
+
+PosthocMethod = Literal["conditional_cdf"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class DecorrelationConfig(_Strict):
+    """How a training is kept from learning one or more nuisances; empty means not at all.
+
+    ``loss`` is a penalty of ``hepdl.losses`` and ``strength`` its factor. ``scan`` makes one model
+    of each strength, ``<name>_0p3`` for 0.3. With a ``target`` the strength is only where it
+    begins: it is moved so that the squared distance correlation of score and nuisance in the
+    training part stays at the target. ``planing`` takes the nuisance out of the training weights:
+    1 makes its spectrum the same for both classes, 0 leaves it.
+
+    ``models`` limits it to some models. With ``reference`` each decorrelated model is also
+    trained without it, as ``<name>_plain``, so that the report can show both.
+    """
+
+    loss: str | None = None
+    nuisances: tuple[str, ...] = ()
+    strength: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    scan: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = ()
+    target: float | None = Field(default=None, gt=0, lt=1)
+    planing: float = Field(default=0.0, ge=0, le=1)
+    options: dict[str, Any] = {}
+    models: tuple[str, ...] | None = None
+    reference: bool = True
+
+    @model_validator(mode="after")
+    def _complete(self) -> DecorrelationConfig:
+        if self.is_on and not self.nuisances:
+            message = "'nuisances' is missing: name the schema fields the score must not know"
+            raise ValueError(message)
+        if not self.is_on and self.nuisances:
+            message = (
+                f"'loss' is missing for the nuisances {', '.join(self.nuisances)}: name a loss, "
+                "e.g. gradient_reversal, or set planing"
+            )
+            raise ValueError(message)
+        if self.loss is None:
+            for key, is_set in (("scan", bool(self.scan)), ("target", self.target is not None)):
+                if is_set:
+                    message = f"'{key}' moves the strength of a loss, and there is none: name one"
+                    raise ValueError(message)
+        if self.scan and self.target is not None:
+            message = "'scan' and 'target' both choose the strength: give one of them"
+            raise ValueError(message)
+        if len(set(self.scan)) < len(self.scan):
+            message = f"'scan' names a strength twice: {list(self.scan)}"
+            raise ValueError(message)
+        return self
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is anything against a nuisance."""
+        return self.loss is not None or self.planing > 0
+
+    def points(self, name: str) -> dict[str, DecorrelationConfig]:
+        """Return the settings of each model that ``name`` stands for: one, or those of the scan."""
+        if not self.scan:
+            return {name: self}
+        return {
+            f"{name}_{_in_a_name(value)}": self.model_copy(update={"strength": value, "scan": ()})
+            for value in self.scan
+        }
+
+
+def _in_a_name(strength: float) -> str:
+    """Return a number as a part of a name.
+
+    >>> _in_a_name(0.3), _in_a_name(10.0), _in_a_name(1e-05)
+    ('0p3', '10', '1em05')
+    """
+    return f"{strength:g}".replace(".", "p").replace("-", "m").replace("+", "")
+
+
+class PosthocConfig(_Strict):
+    """A map of ``hepdl.posthoc`` that takes nuisances out of the finished scores of one model.
+
+    It is one more contender, fitted on the validation part (of each fold). The nuisances must be
+    known wherever it is applied.
+    """
+
+    of: str
+    method: PosthocMethod = "conditional_cdf"
+    nuisances: tuple[str, ...] = Field(min_length=1)
+    options: dict[str, Any] = {}

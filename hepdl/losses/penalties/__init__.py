@@ -1,3 +1,3 @@
 """What the penalties of ``hepdl.losses`` are made of; listings ignore it."""
 
-__all__: list[str] = []
+from __future__ import annotations

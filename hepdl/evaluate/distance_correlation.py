@@ -16,11 +16,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from hepdl.errors import DataError
+from hepdl.evaluate.distances.covariance import Column, covariance, shares, variance
 from hepdl.evaluate.inputs.scored import check_numbers, check_weights
 
 __all__ = [
@@ -56,8 +56,7 @@ def distance_correlation(
 ) -> DistanceCorrelation:
     """Return the squared distance correlation of two numbers of the same events.
 
-    The time grows with the square of the number of events: take at most a few thousand, with
-    `unweighted_sample`.
+    The time grows as n log n: about half a second for 100 000 events.
 
     Args:
         x: First number of each event, e.g. the score.
@@ -77,13 +76,14 @@ def distance_correlation(
             number that is not finite, or lengths that differ.
     """
     columns, weights = _check(x, y, event_weight, unbiased=unbiased)
-    covariance, influence_xy = _covariance(*columns, weights, unbiased)
-    variance_x, influence_xx = _covariance(columns[0], columns[0], weights, unbiased)
-    variance_y, influence_yy = _covariance(columns[1], columns[1], weights, unbiased)
+    first, second = (Column.of(column, weights) for column in columns)
+    shared, influence_xy = _covariance(first, second, unbiased=unbiased)
+    variance_x, influence_xx = _covariance(first, first, unbiased=unbiased)
+    variance_y, influence_yy = _covariance(second, second, unbiased=unbiased)
     if variance_x <= 0.0 or variance_y <= 0.0:
         return DistanceCorrelation(0.0, 0.0)
     scale = math.sqrt(variance_x * variance_y)
-    value = covariance / scale
+    value = shared / scale
     influence = influence_xy / scale - 0.5 * value * (
         influence_xx / variance_x + influence_yy / variance_y
     )
@@ -99,7 +99,8 @@ def distance_covariance_squared(
 ) -> float:
     """Return the squared distance covariance; arguments are those of `distance_correlation`."""
     columns, weights = _check(x, y, event_weight, unbiased=unbiased)
-    return _covariance(*columns, weights, unbiased)[0]
+    first, second = (Column.of(column, weights) for column in columns)
+    return covariance(first, second, unbiased=unbiased).value
 
 
 def distance_correlation_null(
@@ -119,13 +120,17 @@ def distance_correlation_null(
     Raises:
         DataError: As `distance_correlation`.
     """
-    (first, second), weights = _check(x, y, None, unbiased=True)
-    variances = [_covariance(column, column, weights, True)[0] for column in (first, second)]
+    columns, weights = _check(x, y, None, unbiased=True)
+    first, second = (Column.of(column, weights) for column in columns)
+    variances = [variance(column, unbiased=True).value for column in (first, second)]
     if min(variances) <= 0.0:
         return np.zeros(n_null)
-    shuffles = (generator.permutation(second) for _ in range(n_null))
-    covariances = [_covariance(first, shuffled, weights, True)[0] for shuffled in shuffles]
-    return np.array(covariances) / math.sqrt(variances[0] * variances[1])
+    shuffles = (generator.permutation(columns[1]) for _ in range(n_null))
+    found = [
+        covariance(first, Column.of(shuffled, weights), unbiased=True).value
+        for shuffled in shuffles
+    ]
+    return np.array(found) / math.sqrt(variances[0] * variances[1])
 
 
 def unweighted_sample(
@@ -181,58 +186,8 @@ def _check(
     return (np.ascontiguousarray(first), np.ascontiguousarray(second)), weights / weights.sum()
 
 
-def _covariance(x: Floats, y: Floats, weights: Floats, unbiased: bool) -> tuple[float, Floats]:
+def _covariance(x: Column, y: Column, *, unbiased: bool) -> tuple[float, Floats]:
     """Return the squared covariance and its influence function, ``(n_events,)``."""
-    if unbiased:
-        n = float(len(x))
-        centres_x, centres_y = (_row_sums(v, np.ones_like(v)) / (n - 2.0) for v in (x, y))
-        grand_x, grand_y = (float(c.sum()) / (n - 1.0) for c in (centres_x, centres_y))
-        products = _products(x, y, centres_x, centres_y, grand_x, grand_y, np.ones_like(x), False)
-        rows = products / (n - 3.0)
-    else:
-        centres_x, centres_y = (_row_sums(v, weights) for v in (x, y))
-        grand_x, grand_y = (float(c @ weights) for c in (centres_x, centres_y))
-        rows = _products(x, y, centres_x, centres_y, grand_x, grand_y, weights, True)
-    value = float(rows @ weights)
+    rows = shares(x, y, unbiased=unbiased)
+    value = float(rows @ x.weight)
     return value, 2.0 * (rows - value)
-
-
-# Sums may be added in any order (that lets the compiler use vector units); nothing else is relaxed.
-_REORDER = {"reassoc", "nsz"}
-
-
-@numba.njit(cache=True, fastmath=_REORDER)
-def _row_sums(x: Floats, weights: Floats) -> Floats:
-    sums = np.empty(len(x))
-    for i in range(len(x)):
-        total = 0.0
-        for j in range(len(x)):
-            total += weights[j] * abs(x[i] - x[j])
-        sums[i] = total
-    return sums
-
-
-@numba.njit(cache=True, fastmath=_REORDER)
-def _products(
-    x: Floats,
-    y: Floats,
-    centres_x: Floats,
-    centres_y: Floats,
-    grand_x: float,
-    grand_y: float,
-    weights: Floats,
-    with_diagonal: bool,
-) -> Floats:
-    """Return for each event the weighted sum over partners of the product of centred distances."""
-    sums = np.empty(len(x))
-    for i in range(len(x)):
-        total = 0.0
-        for j in range(len(x)):
-            a = abs(x[i] - x[j]) - centres_x[i] - centres_x[j] + grand_x
-            b = abs(y[i] - y[j]) - centres_y[i] - centres_y[j] + grand_y
-            total += weights[j] * a * b
-        if not with_diagonal:
-            own = (grand_x - 2.0 * centres_x[i]) * (grand_y - 2.0 * centres_y[i])
-            total -= weights[i] * own
-        sums[i] = total
-    return sums

@@ -17,7 +17,7 @@ from hepdl.schema import Schema
 
 __all__ = ["concatenate", "from_awkward"]
 
-LABELS = {"signal": 1, "background": 0}
+LABELS = {"signal": 1, "background": 0, "unlabelled": -1}
 
 
 def from_awkward(
@@ -36,7 +36,7 @@ def from_awkward(
     Args:
         array: Records with the fields of the schema, in house units.
         schema: Roles of the fields.
-        label: ``"signal"`` or ``"background"``: the class of the process.
+        label: ``"signal"``, ``"background"`` or ``"unlabelled"``: the class of the process.
         process: Name of the process.
         process_names: Names of all processes.
 

@@ -46,13 +46,18 @@ class Penalty(Loss, Protocol):
 
     Attributes:
         nuisances: Names of the nuisances it works on; empty means all that the events have.
-        applies_to: Which events take part: ``"background"``, ``"signal"`` or ``"all"``.
+        applies_to: Which events take part: ``"background"``, ``"signal"``, ``"all"``, or
+            ``"each_class"``: the loop then gives each class a penalty of its own.
+        strength: Factor of the penalty; the loop may put a scalar tensor in its place.
+        warm_up: Epochs before the penalty sets in.
         learning_rate: Of the adversary's own optimiser.
         inner_steps: Updates of the adversary per step of the classifier, at least 1.
     """
 
     nuisances: tuple[str, ...]
     applies_to: str
+    strength: float | Tensor
+    warm_up: float
     learning_rate: float
     inner_steps: int
 

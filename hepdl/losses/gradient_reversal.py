@@ -90,6 +90,7 @@ class GradientReversal(AgainstNuisances):
             schedule=schedule,
             problems=self._problems(),
         )
+        self.n_inputs = 1
         # The nuisances are known when the penalty is built by name, else after fit_nuisance.
         self.adversary = nn.Sequential()
         self.register_buffer("edges", torch.zeros(0, n_bins - 1))
@@ -107,12 +108,21 @@ class GradientReversal(AgainstNuisances):
             yield f"inner_steps must be at least 1, got {self.inner_steps}"
 
     def _build(self, n_nuisances: int) -> None:
-        widths = (1, *self.hidden)
+        widths = (self.n_inputs, *self.hidden)
         layers: list[nn.Module] = []
         for n_in, n_out in itertools.pairwise(widths):
             layers += [nn.Linear(n_in, n_out), nn.Tanh()]
         self.adversary = nn.Sequential(*layers, nn.Linear(widths[-1], n_nuisances * self.n_bins))
         self.edges = torch.zeros(n_nuisances, self.n_bins - 1)
+
+    def set_width(self, n_features: int) -> None:
+        """Read so many features of a hidden layer in the place of one logit.
+
+        To be called before the first step; the adversary is drawn anew.
+        """
+        self.n_inputs = n_features
+        if len(self.edges):
+            self._build(len(self.edges))
 
     def options(self) -> dict[str, Any]:
         """Return every option by name."""
@@ -150,7 +160,8 @@ class GradientReversal(AgainstNuisances):
         """Return the adversary's cross-entropy [nats], summed over the nuisances.
 
         Shapes:
-            logits, event_weight, mask ``(n_events,)``; nuisance ``(n_events, n_nuisances)``;
+            logits ``(n_events,)``, after ``set_width`` the features of a layer
+            ``(n_events, n_features)``; event_weight, mask ``(n_events,)``; nuisance ``(n_events, n_nuisances)``;
             label is not used: the mask says who takes part.
         """
         if nuisance is None or not len(self.edges):
@@ -160,7 +171,7 @@ class GradientReversal(AgainstNuisances):
         bins = bin_numbers(nuisance, self.edges)
         seen = reverse_gradient(standardised(logits, weight), strength=self.current_strength)
         # One row per event and nuisance: the two-dimensional loss has no deterministic CUDA form.
-        predicted = self.adversary(seen[:, None]).view(-1, self.n_bins)
+        predicted = self.adversary(seen.reshape(len(seen), self.n_inputs)).view(-1, self.n_bins)
         losses = cross_entropy(predicted, bins.T.reshape(-1), reduction="none")
         # A minibatch may have nobody who takes part.
         return (losses.view(len(logits), len(self.edges)) * weight[:, None]).sum()

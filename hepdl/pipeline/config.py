@@ -299,6 +299,11 @@ class AnalysisConfig(_Strict):
     report: ReportConfig = ReportConfig()
 
     @property
+    def unlabelled(self) -> tuple[str, ...]:
+        """The processes whose events have no label."""
+        return tuple(n for n, process in self.processes.items() if process.label == "unlabelled")
+
+    @property
     def contenders(self) -> tuple[str, ...]:
         """Everything that is compared: the models, then their combinations."""
         return (*self.models, *self.combinations)

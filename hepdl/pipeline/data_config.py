@@ -29,14 +29,15 @@ class GeneratorConfig(BaseModel):
 class ProcessConfig(_Strict):
     """The events of one process: files, or a generator.
 
-    Without a ``label`` the schema's label branch says what each entry is.
+    Without a ``label`` the schema's label branch says what each entry is. ``unlabelled`` events, e.g. data,
+    take part in trainings with the nuisance ``domain`` alone.
 
     The weight w of an event is worth ``w * cross_section [pb] * k_factor * filter_efficiency *
     luminosity / sum_of_weights`` events. ``sum_of_weights`` is that of all generated events, selected or not:
     a number, or a branch (or ``TTREE:BRANCH``) that is added up over all entries of all files.
     """
 
-    label: Literal["signal", "background"] | None = None
+    label: Literal["signal", "background", "unlabelled"] | None = None
     files: tuple[str, ...] | None = None
     simulate: GeneratorConfig | None = None
     cross_section: float | None = Field(default=None, gt=0, allow_inf_nan=False)

@@ -21,7 +21,8 @@ class DecorrelationConfig(_Strict):
     ``loss`` is a penalty of ``hepdl.losses`` and ``strength`` its factor. ``scan`` makes one model
     of each strength, ``<name>_0p3`` for 0.3. With a ``target`` the strength is only where it
     begins: it is moved so that the squared distance correlation of score and nuisance in the
-    training part stays at the target. ``planing`` takes the nuisance out of the training weights:
+    training part stays at the target. ``layer`` names a layer of the network that the penalty reads
+    in the place of the logits. ``planing`` takes the nuisance out of the training weights:
     1 makes its spectrum the same for both classes, 0 leaves it.
 
     ``models`` limits it to some models. With ``reference`` each decorrelated model is also
@@ -33,6 +34,7 @@ class DecorrelationConfig(_Strict):
     strength: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     scan: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = ()
     target: float | None = Field(default=None, gt=0, lt=1)
+    layer: str | None = None
     planing: float = Field(default=0.0, ge=0, le=1)
     options: dict[str, Any] = {}
     models: tuple[str, ...] | None = None
@@ -50,12 +52,17 @@ class DecorrelationConfig(_Strict):
             )
             raise ValueError(message)
         if self.loss is None:
-            for key, is_set in (("scan", bool(self.scan)), ("target", self.target is not None)):
-                if is_set:
-                    message = f"'{key}' moves the strength of a loss, and there is none: name one"
+            wanted = {"scan": self.scan, "target": self.target, "layer": self.layer}
+            for key, value in wanted.items():
+                if value:
+                    message = f"'{key}' is for a loss, and there is none: name one"
                     raise ValueError(message)
         if self.scan and self.target is not None:
             message = "'scan' and 'target' both choose the strength: give one of them"
+            raise ValueError(message)
+        if self.layer is not None and self.target is not None:
+            message = f"'target' is held for the score, and the penalty reads layer {self.layer}: "
+            message += "give one of the two"
             raise ValueError(message)
         if len(set(self.scan)) < len(self.scan):
             message = f"'scan' names a strength twice: {list(self.scan)}"

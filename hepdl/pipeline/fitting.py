@@ -24,8 +24,10 @@ from hepdl.pipeline.folders import content_hash
 from hepdl.pipeline.looks import FILE_NAME, units_of
 from hepdl.pipeline.progress import progress
 from hepdl.pipeline.saved import SavedModel, save_model
+from hepdl.pipeline.stages.prepare import load_unlabelled
 from hepdl.pipeline.streaming import stream_parts, with_nuisances
 from hepdl.pipeline.systematics import is_trained_against
+from hepdl.pipeline.unlabelled import is_adapted, with_unlabelled
 from hepdl.pipeline.varied_training import load_varied_training
 from hepdl.pipeline.work import Work
 from hepdl.posthoc import Calibration
@@ -37,6 +39,7 @@ from hepdl.train import (
     predict_scores,
     supervised,
 )
+from hepdl.train.state.decorrelator import Decorrelation
 from hepdl.train.state.sources import EventSource
 
 __all__ = ["FitTask", "build_model", "fit_task", "fit_tasks", "is_network", "parts_of"]
@@ -91,6 +94,10 @@ def fit_task(work: Work, dataset: Dataset, task: FitTask) -> None:
     fitted_with = dataset
     if is_trained_against(config, task.name):
         fitted_with = load_varied_training(work, dataset, task.fold, model.inputs)
+    if is_adapted(config, task.name):
+        fitted_with.of_fold(task.fold).reconstruction(model.inputs)
+        unlabelled = load_unlabelled(work.folder)
+        fitted_with = with_unlabelled(fitted_with.of_fold(task.fold), unlabelled)
     train, validation, scaling = _training_parts(config, fitted_with, task, model)
     log.info(
         "%s: %d entries to train, %d to choose, prepared in %.1f s",
@@ -292,7 +299,7 @@ def _run_loop(
             validation,
             options=options,
             loss=cast("Loss", BinaryCrossEntropy()),
-            decorrelation=_build_penalty(penalty),
+            decorrelation=_build_decorrelation(penalty),
             auxiliary=heads,
             ranks=work.ranks,
             observe=observe,
@@ -320,9 +327,9 @@ def _calibrate(
     return fitted
 
 
-def _build_penalty(penalty: DecorrelationConfig) -> Penalty | None:
-    if penalty.loss is None:
+def _build_decorrelation(wanted: DecorrelationConfig) -> Decorrelation | None:
+    if wanted.loss is None:
         return None
-    options = {"strength": penalty.strength, "nuisances": penalty.nuisances, **penalty.options}
-    built: Penalty = parts.build("losses", penalty.loss, options, where="decorrelation")
-    return built
+    options = {"strength": wanted.strength, "nuisances": wanted.nuisances, **wanted.options}
+    penalty: Penalty = parts.build("losses", wanted.loss, options, where="decorrelation")
+    return Decorrelation(penalty, target=wanted.target, layer=wanted.layer)

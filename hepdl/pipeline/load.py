@@ -21,6 +21,7 @@ from hepdl.pipeline.reconstruction import PREFIX as BEST_PREFIX
 from hepdl.pipeline.reconstruction import reconstruction_problems
 from hepdl.pipeline.systematics import SYSTEMATIC, systematics_problems
 from hepdl.pipeline.truth import truth_problems
+from hepdl.pipeline.unlabelled import DOMAIN, unlabelled_problems
 from hepdl.pipeline.yields import yield_problems
 from hepdl.schema import Schema, load_schema, read_yaml, word_problems
 
@@ -247,7 +248,7 @@ def _check_names(config: AnalysisConfig, schema: Schema, path: Path) -> list[str
         for where, names in _mentioned_fields(config).items()
         for name in names
         if name not in fields
-        and not (name == SYSTEMATIC and where.endswith("decorrelation.nuisances"))
+        and not (name in (SYSTEMATIC, DOMAIN) and where.endswith("decorrelation.nuisances"))
     ]
     problems += _label_problems(config, schema, path)
     problems += _particle_problems(config, schema, path)
@@ -255,6 +256,7 @@ def _check_names(config: AnalysisConfig, schema: Schema, path: Path) -> list[str
     problems += reconstruction_problems(config, schema, file=path.name)
     problems += truth_problems(config, schema, file=path.name)
     problems += systematics_problems(config, schema, file=path.name)
+    problems += unlabelled_problems(config, schema, file=path.name)
     reference = config.evaluate.reference
     if reference is not None and reference not in config.contenders:
         place = f"evaluate.reference in {path.name}"
@@ -311,7 +313,7 @@ def _label_problems(config: AnalysisConfig, schema: Schema, path: Path) -> list[
         for name, process in config.processes.items()
         if process.label is None
     ]
-    labels = {process.label for process in config.processes.values()}
+    labels = {process.label for process in config.processes.values()} - {"unlabelled"}
     if not problems and labels != {"signal", "background"}:
         have = ", ".join(sorted(str(label) for label in labels))
         problems.append(

@@ -152,6 +152,8 @@ def sums_of_weights(
         return {}
     sums = {}
     for name, process in config.processes.items():
+        if name in config.unlabelled:
+            continue
         wanted = process.sum_of_weights
         if isinstance(wanted, float):
             sums[name] = wanted
@@ -191,6 +193,8 @@ def yield_problems(config: AnalysisConfig, *, file: str) -> list[str]:
     why = f"evaluate.luminosity is {wanted.luminosity:g} /fb"
     problems = []
     for name, process in config.processes.items():
+        if name in config.unlabelled:
+            continue
         if process.cross_section is None:
             problems.append(
                 f"processes.{name}.cross_section in {file}: this key is required, since {why}; in pb"

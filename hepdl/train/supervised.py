@@ -12,7 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import cast
 
 import torch
@@ -28,6 +28,7 @@ from hepdl.train.state.batch_norm import running_statistics, shared_batch_norm
 from hepdl.train.state.checkpoint import CheckpointFolder
 from hepdl.train.state.checks import check_options, check_parts
 from hepdl.train.state.compilation import Forward, compiled
+from hepdl.train.state.decorrelator import Decorrelation, as_decorrelation
 from hepdl.train.state.device import device_of, numerics
 from hepdl.train.state.gradient_sum import GradientSum
 from hepdl.train.state.ledger import Ledger
@@ -53,7 +54,7 @@ def fit(
     *,
     options: TrainOptions,
     loss: Loss,
-    decorrelation: Penalty | None = None,
+    decorrelation: Decorrelation | Penalty | None = None,
     auxiliary: AuxiliaryHeads | None = None,
     ranks: Ranks | None = None,
     observe: Observe,
@@ -75,7 +76,7 @@ def fit(
         validation: Validation part, scaled, with weights of its own.
         options: See `TrainOptions`.
         loss: Loss of the classification, normalised by the sum of |w|.
-        decorrelation: Penalty to be added to it.
+        decorrelation: Penalty to be added to it, alone or with a target or a layer.
         auxiliary: Further heads on intermediate layers.
         ranks: The processes that fit together, each with all of the training part; None is one.
         observe: Called after each epoch with train_loss, validation_loss, validation_auc,
@@ -98,30 +99,38 @@ def fit(
     """
     network = cast("nn.Module", model)
     device = device_of(network)
+    against = as_decorrelation(decorrelation)
+    penalty = None if against is None else against.penalty
     source, validation = as_source(train, options, device), validation.to(device)
     plan = Plan(source, options, ranks=ranks or Ranks.alone(), device=device)
     columns = without_features(source)
     sample = sample_of(source, options.minibatch_size).to(device)
     check_parts(columns, validation)
-    check_options(options, len(source), decorrelation=decorrelation, ranks=plan.ranks)
+    check_options(options, len(source), decorrelation=penalty, ranks=plan.ranks)
     with (
         numerics(options, device, rank=plan.ranks.rank),
         shared_batch_norm(network, plan.ranks) as joins_always,
         _attached(auxiliary, model, columns, sample),
+        ExitStack() as at_the_end,
     ):
         plan.ranks.share_parameters(network)
         state = TrainingState.begin(
-            model, columns, plan=plan, decorrelation=decorrelation, auxiliary=auxiliary
+            model,
+            columns,
+            plan=plan,
+            sample=sample,
+            decorrelation=against,
+            auxiliary=auxiliary,
         )
+        if state.decorrelator is not None:
+            at_the_end.callback(state.decorrelator.remove)
         saver = Saver(state, checkpoint, stop, ranks=plan.ranks)
         if checkpoint is not None:
             saver.start(identity_of(state, loss, source, validation, plan=plan), resume=resume)
         progress = state.progress
         forward: Forward = network
         if options.compile:
-            forward = compiled(
-                model, sample, precision=state.precision, decorrelation=decorrelation
-            )
+            forward = compiled(model, sample, precision=state.precision, decorrelation=penalty)
         learner = _Learner(model, forward, loss, state, saver, plan, joins_always)
         again = _Learner(model, network, loss, state, saver, plan, joins_always).learn
         ledger = Ledger(state, saver, ranks=plan.ranks, again=again)
@@ -206,7 +215,7 @@ class _Learner:
             penalty = state.decorrelator.penalty(
                 logits, minibatch, epoch=position, n_epochs=options.epochs
             )
-            losses["train_penalty"] = penalty.detach()
+            losses |= state.decorrelator.observed
             (total + penalty).backward()
         if not self._plan.ranks.is_alone:
             share = len(minibatch.events) / minibatch.n_events

@@ -167,7 +167,7 @@ def taking_part(
 
 
 def standardised(logits: Tensor, weight: Tensor) -> Tensor:
-    """Return the logits with weighted mean 0 and variance 1.
+    """Return the logits, or each feature of a layer, with weighted mean 0 and variance 1.
 
     What sees only these cannot be cheated by squeezing or stretching the scores.
 
@@ -176,8 +176,10 @@ def standardised(logits: Tensor, weight: Tensor) -> Tensor:
         weight: Shares, as `taking_part` gives them.
 
     Shapes:
-        All ``(n_events,)``.
+        logits ``(n_events,)`` or ``(n_events, n_features)``, weight ``(n_events,)``; returns the
+        shape of the logits.
     """
-    centred = logits - (weight * logits).sum()
+    share = weight.reshape(-1, *[1] * (logits.ndim - 1))
+    centred = logits - (share * logits).sum(dim=0)
     # The constant keeps the gradient of equal logits finite.
-    return centred * torch.rsqrt((weight * centred.square()).sum() + 1e-6)
+    return centred * torch.rsqrt((share * centred.square()).sum(dim=0) + 1e-6)

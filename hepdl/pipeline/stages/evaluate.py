@@ -25,6 +25,7 @@ from hepdl.pipeline.sensitivity import significance_numbers
 from hepdl.pipeline.spreads import Cards, Sample, fold_numbers
 from hepdl.pipeline.stages.prepare import load_dataset, load_normalisation, load_notes
 from hepdl.pipeline.systematics import SYSTEMATIC
+from hepdl.pipeline.unlabelled import DOMAIN
 from hepdl.pipeline.variation_numbers import Version, score_variations, variation_numbers
 from hepdl.pipeline.work import Outcome, Work
 from hepdl.pipeline.yields import Normalisation, measure_yields
@@ -109,7 +110,7 @@ def _metrics(
         samples[f"against {name}"] = _sample(work, dataset, None, against=name)
     nuisances = set(config.evaluate.nuisances)
     for name in config.models:
-        nuisances |= set(config.decorrelation_of(name).nuisances) - {SYSTEMATIC}
+        nuisances |= set(config.decorrelation_of(name).nuisances) - {SYSTEMATIC, DOMAIN}
     models: dict[str, dict[str, Any]] = {}
     rankings: dict[str, dict[str, Any]] = {}
     with progress("evaluating", len(scores)) as advance:

@@ -16,6 +16,7 @@ from hepdl.pipeline.folders import RunFolder
 from hepdl.pipeline.load import Analysis
 from hepdl.pipeline.stages.simulate import simulated_folder
 from hepdl.pipeline.stores import (
+    Store,
     accounting_of,
     check_stores,
     read_store,
@@ -33,6 +34,7 @@ __all__ = [
     "load_dataset",
     "load_normalisation",
     "load_notes",
+    "load_unlabelled",
     "load_varied",
     "prepare",
     "read_dataset",
@@ -97,13 +99,19 @@ def prepare(work: Work) -> Outcome:
     config, schema = work.analysis.config, work.analysis.schema
     files = source_files(work)
     described = [source.__dict__ for source in _identify(files)]
+    everything = files
+    files = {name: names for name, names in files.items() if name not in config.unlabelled}
     nominal = store_of(work, schema, files, described)
+    unlabelled = _unlabelled_store(work, everything, described)
     varied = {
         name: store_of(work, varied_schema(schema, name), without_ttree(files), described)
         for name in config.systematics.ttrees
     }
-    check_stores(work, [nominal, *varied.values()])
+    others = () if unlabelled is None else (unlabelled,)
+    check_stores(work, [nominal, *varied.values(), *others])
     read_store(work, nominal)
+    for store in others:
+        read_store(work, store, what="unlabelled ")
     for name, store in varied.items():
         if work.skip_bad_files and not store.is_there:
             store = replace(store, files=without_skipped(files, nominal.folder))
@@ -114,6 +122,7 @@ def prepare(work: Work) -> Outcome:
         "data_fingerprint": nominal.key,
         "sources": described,
         "variations": {name: str(store.folder) for name, store in varied.items()},
+        "unlabelled": None if unlabelled is None else str(unlabelled.folder),
         "sums_of_weights": sums,
     }
     events = load(nominal.folder, mapped=is_streamed(config))
@@ -148,12 +157,31 @@ def load_notes(work: Work) -> dict[str, Any]:
     varied = {
         name: accounting_of(Path(path)) for name, path in marker.get("variations", {}).items()
     }
-    return accounting_of(Path(marker["prepared"])) | ({"variations": varied} if varied else {})
+    found = accounting_of(Path(marker["prepared"])) | ({"variations": varied} if varied else {})
+    if marker.get("unlabelled") is not None:
+        found["unlabelled"] = accounting_of(Path(marker["unlabelled"]))
+    return found
 
 
 def load_varied(folder: RunFolder, name: str) -> Events:
     """Return the events of a variation of a prepared run."""
     return load(Path(_marker(folder)["variations"][name]))
+
+
+def load_unlabelled(folder: RunFolder) -> Events:
+    """Return the events without labels of a prepared run that has such processes."""
+    return load(Path(_marker(folder)["unlabelled"]))
+
+
+def _unlabelled_store(
+    work: Work, files: dict[str, list[str]], sources: list[dict[str, Any]]
+) -> Store | None:
+    """Return where the events without labels are prepared; data have no truth."""
+    names = work.analysis.config.unlabelled
+    if not names:
+        return None
+    own = {name: files[name] for name in names}
+    return store_of(work, work.analysis.schema.without_truth(), own, sources)
 
 
 def load_normalisation(work: Work) -> Normalisation | None:

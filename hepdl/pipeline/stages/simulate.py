@@ -74,7 +74,7 @@ def _request(work: Work, name: str, process: ProcessConfig) -> _Request:
     options = config.simulate.options | process.simulate.options
     where = f"processes.{name}.simulate"
     accepted = inspect.signature(parts.part("generators", generator, where=where)).parameters
-    if "label" in accepted and process.label is not None:
+    if "label" in accepted and process.label in ("signal", "background"):
         options = {"label": process.label} | options
     options = {"seed": config.simulate.seed} | options
     module = parts.module("generators", generator, where=where)

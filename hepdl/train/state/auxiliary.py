@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -27,30 +27,9 @@ from hepdl.models import Network
 from hepdl.train.state.assignment_loss import assignment_loss, assignments_with_truth
 from hepdl.train.state.device import device_of
 from hepdl.train.state.heads import LABEL, AuxiliaryHead, find_layers
+from hepdl.train.state.taps import Tap
 
 __all__ = ["AuxiliaryHeads"]
-
-
-class _Tap:
-    """Keeps the last output of a layer while the network trains; None listens to nothing."""
-
-    def __init__(self, network: nn.Module | None) -> None:
-        self.network = network
-        self.output: Any = None
-        # In the dry run the network does not train, and calls are counted.
-        self.is_testing = False
-        self.n_calls = 0
-
-    def __call__(self, layer: nn.Module, inputs: Any, output: Any) -> None:
-        if self.is_testing:
-            self.n_calls += 1
-            self.output = output
-        elif self.network is not None and self.network.training:
-            self.output = output
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Tap:
-        # A copy of the network, e.g. its moving average, has no heads.
-        return _Tap(None)
 
 
 class AuxiliaryHeads(nn.Module):
@@ -86,7 +65,7 @@ class AuxiliaryHeads(nn.Module):
         self.register_buffer("scale", torch.ones(len(self.names)))
         self._has_targets = all(head.target == LABEL for head in heads)
         self._entropy = BinaryCrossEntropy()
-        self._taps: list[_Tap] = []
+        self._taps: list[Tap] = []
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
     def extra_repr(self) -> str:
@@ -144,7 +123,7 @@ class AuxiliaryHeads(nn.Module):
         self.remove()
         network = cast("nn.Module", model)
         layers = find_layers(network, self.options)
-        self._taps = [_Tap(network) for _ in layers]
+        self._taps = [Tap(network) for _ in layers]
         self._handles = [
             layer.register_forward_hook(tap) for layer, tap in zip(layers, self._taps, strict=True)
         ]

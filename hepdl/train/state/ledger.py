@@ -117,7 +117,9 @@ class Ledger:
         numbers = torch.stack([*self._numbers, norm, flag]).double()
         if not self._ranks.is_alone:
             # The whole minibatch has one gradient and one penalty: every rank knows them.
-            known = [name in ("gradient_norm", "train_penalty") for name in self._names]
+            decorrelator = self._state.decorrelator
+            alike = {"gradient_norm", *(() if decorrelator is None else decorrelator.observed)}
+            known = [name in alike for name in self._names]
             steps = len(self._minibatches)
             parts = [1 / size if same else 1.0 for same in known * steps] + [1 / size, 1.0]
             numbers *= torch.tensor(parts, device=numbers.device, dtype=numbers.dtype)

@@ -11,10 +11,10 @@ from torch.nn import Parameter
 
 from hepdl.errors import ConfigError
 from hepdl.events import Events
-from hepdl.losses import Loss, Penalty
+from hepdl.losses import Loss
 from hepdl.models import Network
 from hepdl.train.state.auxiliary import AuxiliaryHeads
-from hepdl.train.state.decorrelator import Decorrelator
+from hepdl.train.state.decorrelator import Decorrelation, Decorrelator
 from hepdl.train.state.device import device_of
 from hepdl.train.state.identity import data_fingerprint, describe
 from hepdl.train.state.learning_rate import LearningRate
@@ -49,7 +49,8 @@ class TrainingState:
         train: Events,
         *,
         plan: Plan,
-        decorrelation: Penalty | None,
+        sample: Events,
+        decorrelation: Decorrelation | None,
         auxiliary: AuxiliaryHeads | None,
     ) -> TrainingState:
         """Return the state before the first step.
@@ -58,6 +59,7 @@ class TrainingState:
             model: The network.
             train: The training part; features are not looked at.
             plan: The minibatches, with the options and ranks of the fit.
+            sample: Some of its events, with their features.
             decorrelation: The penalty, if any.
             auxiliary: Heads that are attached already, if any.
         """
@@ -66,7 +68,9 @@ class TrainingState:
         device = device_of(network)
         decorrelator = None
         if decorrelation is not None:
-            decorrelator = Decorrelator(decorrelation, train, device=device, ranks=plan.ranks)
+            decorrelator = Decorrelator(
+                decorrelation, train, model=model, sample=sample, device=device, ranks=plan.ranks
+            )
         heads = () if auxiliary is None else auxiliary.parameters()
         return cls(
             network,
@@ -183,7 +187,7 @@ def identity_of(
         | model
         | {
             "loss": repr(loss),
-            "decorrelation": "none" if decorrelator is None else repr(decorrelator.module),
+            "decorrelation": "none" if decorrelator is None else decorrelator.describe(),
             "auxiliary": "none" if state.auxiliary is None else repr(state.auxiliary),
             "number of ranks": plan.ranks.size,
             "training data": fingerprint_of(train),

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from hepdl.errors import ConfigError, DataError, unknown_name
 
-__all__ = ["NEGATIVE_POLICIES", "Flattener", "apply_negative_policy", "balance"]
+__all__ = ["CLASSES", "NEGATIVE_POLICIES", "Flattener", "apply_negative_policy", "balance"]
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,9 @@ Choices, and why:
   the distances between neighbouring scores: there is no bandwidth.
 * Every event has its own weight; negative ones count with their absolute value.
 * A bin of k events has a distribution function that is known to 1/sqrt(k): the penalty of independent numbers is about
-  0.5 / k on average. ``estimator: u`` subtracts that.
+  0.5 / k on average (``estimator: v``). A strong penalty then rewards scores of whatever shape makes that
+  small: on the toy a strength of 100 at minibatches of 1024 ended with an AUC of 0.43. ``estimator: u`` subtracts it, and
+  ends at 0.77 with nearly no dependence; it can be slightly negative.
 
 Reference: O. Kitouni, B. Nachman, C. Weisser and M. Williams, "Enhancing searches for resonances with machine
 learning and moment decomposition", JHEP 04 (2021) 070, arXiv:2010.09745.
@@ -49,7 +51,7 @@ class MomentDecomposition(AgainstNuisances):
         schedule: See `AgainstNuisances`.
         order: 0 (flat), 1 (linear) or 2 (quadratic).
         n_bins: Bins of each nuisance; more than the order has terms.
-        estimator: ``"v"``, or ``"u"`` without the bias of small bins.
+        estimator: ``"u"``, or ``"v"`` with the bias of small bins.
     """
 
     edges: Tensor
@@ -65,7 +67,7 @@ class MomentDecomposition(AgainstNuisances):
         schedule: str = "constant",
         order: int = 0,
         n_bins: int = 16,
-        estimator: str = "v",
+        estimator: str = "u",
     ) -> None:
         self.order = order
         self.n_bins = n_bins

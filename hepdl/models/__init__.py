@@ -14,6 +14,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from hepdl.events import Events, Inputs
+from hepdl.losses import Penalty
 
 __all__ = ["Network", "Observe", "RoundCheckpoint", "Trees"]
 
@@ -70,6 +71,7 @@ class Trees(Protocol):
         n_threads: int | None = None,
         checkpoint: RoundCheckpoint | None = None,
         stop: Callable[[], bool] | None = None,
+        penalty: Penalty | None = None,
     ) -> None:
         """Fit on ``train``, stop early on ``validation``; both weighted by ``event_weight``.
 
@@ -84,6 +86,8 @@ class Trees(Protocol):
                 there and ends in the same trees. Whether that state belongs to the same fit is
                 for the caller to know.
             stop: Asked after each round; when True, the state is written and the fit ends.
+            penalty: Against nuisances of the training part, without parameters of its own; the last
+                round is then kept.
 
         Raises:
             StoppedError: ``stop`` asked for it.

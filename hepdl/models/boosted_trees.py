@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from hepdl.errors import ConfigError, DataError, StoppedError
 from hepdl.events import Events, Inputs
+from hepdl.losses import Penalty
 from hepdl.models import Observe, RoundCheckpoint
 from hepdl.models.boosting.rounds import Boosting, BoostingState, feature_matrix
 
@@ -121,10 +122,15 @@ class BoostedTrees:
         n_threads: int | None = None,
         checkpoint: RoundCheckpoint | None = None,
         stop: Callable[[], bool] | None = None,
+        penalty: Penalty | None = None,
     ) -> None:
         """Fit on ``train``, stop early on ``validation``; both weighted by ``event_weight``.
 
+        With a penalty all rounds are grown and kept: the best AUC would always choose the round that
+        is decorrelated least.
+
         Raises:
+            ConfigError: The penalty is an adversary.
             DataError: The weights of a part or class do not sum to something positive.
             StoppedError: ``stop`` asked for it; the checkpoint is written.
         """
@@ -136,12 +142,15 @@ class BoostedTrees:
             subsample=self.subsample,
             seed=seed,
             n_threads=n_threads,
+            penalty=penalty,
+            n_rounds=self.n_rounds,
         )
+        chooses = penalty is None
         stored = checkpoint.load() if checkpoint is not None else None
         if stored is not None:
             boosting.restore(BoostingState.from_dict(stored))
             log.info("boosted trees continue after round %d", len(boosting.state.history) - 1)
-        while not self._is_finished(boosting.state):
+        while not self._is_finished(boosting.state, chooses=chooses):
             n_done = len(boosting.state.history)
             if stop is not None and stop():
                 if checkpoint is not None:
@@ -155,13 +164,14 @@ class BoostedTrees:
             if checkpoint is not None and (n_done + 1) % ROUNDS_PER_CHECKPOINT == 0:
                 checkpoint.save(boosting.snapshot().as_dict())
         self._history = boosting.state.history
-        self._booster = boosting.booster[: boosting.state.best_round + 1]
+        last = boosting.state.best_round + 1 if chooses else len(boosting.state.history)
+        self._booster = boosting.booster[:last]
 
-    def _is_finished(self, state: BoostingState) -> bool:
+    def _is_finished(self, state: BoostingState, *, chooses: bool) -> bool:
         n_done = len(state.history)
         if n_done >= self.n_rounds:
             return True
-        if n_done == 0 or self.early_stopping_rounds is None:
+        if n_done == 0 or self.early_stopping_rounds is None or not chooses:
             return False
         return n_done - 1 - state.best_round >= self.early_stopping_rounds
 

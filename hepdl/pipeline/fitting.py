@@ -12,16 +12,18 @@ from torch import nn
 
 from hepdl.events import Events
 from hepdl.events.scaling import Scaling
-from hepdl.losses import Loss, Penalty
+from hepdl.losses import Loss
 from hepdl.losses.binary_cross_entropy import BinaryCrossEntropy
 from hepdl.models import Network, Trees
 from hepdl.pipeline import parts
 from hepdl.pipeline.auxiliary import build_auxiliary
-from hepdl.pipeline.config import AnalysisConfig, DecorrelationConfig
+from hepdl.pipeline.config import AnalysisConfig
 from hepdl.pipeline.dataset import Dataset
+from hepdl.pipeline.decorrelation import build_decorrelation
 from hepdl.pipeline.diagnosis import Diagnosis
 from hepdl.pipeline.folders import content_hash
 from hepdl.pipeline.looks import FILE_NAME, units_of
+from hepdl.pipeline.planing import planed
 from hepdl.pipeline.progress import progress
 from hepdl.pipeline.saved import SavedModel, save_model
 from hepdl.pipeline.stages.prepare import load_unlabelled
@@ -39,7 +41,6 @@ from hepdl.train import (
     predict_scores,
     supervised,
 )
-from hepdl.train.state.decorrelator import Decorrelation
 from hepdl.train.state.sources import EventSource
 
 __all__ = ["FitTask", "build_model", "fit_task", "fit_tasks", "is_network", "parts_of"]
@@ -94,6 +95,10 @@ def fit_task(work: Work, dataset: Dataset, task: FitTask) -> None:
     fitted_with = dataset
     if is_trained_against(config, task.name):
         fitted_with = load_varied_training(work, dataset, task.fold, model.inputs)
+    against = config.decorrelation_of(task.name)
+    if against.planing > 0:
+        base = fitted_with.of_fold(task.fold)
+        fitted_with = planed(base, against.nuisances, against.planing)
     if is_adapted(config, task.name):
         fitted_with.of_fold(task.fold).reconstruction(model.inputs)
         unlabelled = load_unlabelled(work.folder)
@@ -280,6 +285,7 @@ def _run_loop(
                 checkpoint=checkpoint,
                 resume=work.resume,
                 stop=work.stop,
+                decorrelation=build_decorrelation(penalty),
             )
             return grown, None
         network = cast("Network", cast("nn.Module", model).to(work.device))
@@ -299,7 +305,7 @@ def _run_loop(
             validation,
             options=options,
             loss=cast("Loss", BinaryCrossEntropy()),
-            decorrelation=_build_decorrelation(penalty),
+            decorrelation=build_decorrelation(penalty),
             auxiliary=heads,
             ranks=work.ranks,
             observe=observe,
@@ -325,11 +331,3 @@ def _calibrate(
         validation.event_weight.cpu().numpy(),
     )
     return fitted
-
-
-def _build_decorrelation(wanted: DecorrelationConfig) -> Decorrelation | None:
-    if wanted.loss is None:
-        return None
-    options = {"strength": wanted.strength, "nuisances": wanted.nuisances, **wanted.options}
-    penalty: Penalty = parts.build("losses", wanted.loss, options, where="decorrelation")
-    return Decorrelation(penalty, target=wanted.target, layer=wanted.layer)

@@ -17,6 +17,7 @@ from hepdl.pipeline import parts
 from hepdl.pipeline.auxiliary import auxiliary_problems
 from hepdl.pipeline.combinations import combination_problems
 from hepdl.pipeline.config import AnalysisConfig, DecorrelationConfig, ModelConfig, TrainConfig
+from hepdl.pipeline.decorrelation import decorrelation_problems
 from hepdl.pipeline.reconstruction import PREFIX as BEST_PREFIX
 from hepdl.pipeline.reconstruction import reconstruction_problems
 from hepdl.pipeline.systematics import SYSTEMATIC, systematics_problems
@@ -257,6 +258,7 @@ def _check_names(config: AnalysisConfig, schema: Schema, path: Path) -> list[str
     problems += truth_problems(config, schema, file=path.name)
     problems += systematics_problems(config, schema, file=path.name)
     problems += unlabelled_problems(config, schema, file=path.name)
+    problems += decorrelation_problems(config, schema, file=path.name)
     reference = config.evaluate.reference
     if reference is not None and reference not in config.contenders:
         place = f"evaluate.reference in {path.name}"

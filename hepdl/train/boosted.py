@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from hepdl.errors import DivergedError, StoppedError
+from hepdl.errors import ConfigError, DivergedError, StoppedError
 from hepdl.events import Events
+from hepdl.losses import Penalty
 from hepdl.models import Trees
+from hepdl.models.boosting.penalised import refuse_adversary
 from hepdl.train.state.checkpoint import CheckpointFolder
 from hepdl.train.state.checks import check_parts
+from hepdl.train.state.decorrelator import Decorrelation, as_decorrelation
 from hepdl.train.state.identity import data_fingerprint, describe
 from hepdl.train.state.options import TrainOptions
 from hepdl.train.state.result import FitResult, Observe
@@ -29,6 +32,7 @@ def fit(
     checkpoint: CheckpointFolder | None = None,
     resume: bool = False,
     stop: StopRequest | None = None,
+    decorrelation: Decorrelation | Penalty | None = None,
 ) -> FitResult:
     """Fit boosted trees in place; "epoch" means round in everything that is handed out.
 
@@ -43,6 +47,7 @@ def fit(
         checkpoint: Where the trees write their state every few rounds; None writes nothing.
         resume: Continue from the checkpoint if there is one.
         stop: Asked after each round.
+        decorrelation: Penalty to be added to the loss; its epochs are rounds.
 
     Raises:
         ConfigError: The checkpoint belongs to another fit.
@@ -51,9 +56,10 @@ def fit(
         StoppedError: A stop was requested; the last complete round is in the checkpoint.
     """
     check_parts(train, validation)
+    penalty = _penalty(decorrelation)
     keeper = RoundKeeper(checkpoint)
     if checkpoint is not None:
-        keeper.start(_identity(model, train, validation, options), resume=resume)
+        keeper.start(_identity(model, train, validation, options, penalty), resume=resume)
 
     def watch(values: dict[str, float], number: int) -> None:
         if not all(math.isfinite(value) for value in values.values()):
@@ -73,6 +79,7 @@ def fit(
             n_threads=options.n_threads or (1 if options.deterministic else None),
             checkpoint=None if checkpoint is None else keeper,
             stop=None if stop is None else lambda: stop.is_requested,
+            penalty=penalty,
         )
     except StoppedError as error:
         raise StoppedError(_stopped(stop, checkpoint, len(keeper.rounds))) from error
@@ -90,10 +97,29 @@ def fit(
     )
 
 
+def _penalty(wanted: Decorrelation | Penalty | None) -> Penalty | None:
+    found = as_decorrelation(wanted)
+    if found is None:
+        return None
+    for key, value in (("target", found.target), ("layer", found.layer)):
+        if value is not None:
+            message = (
+                f"decorrelation.{key} is {value}: it is for networks; boosted trees have a strength"
+            )
+            raise ConfigError(message)
+    refuse_adversary(found.penalty)
+    return found.penalty
+
+
 def _identity(
-    model: Trees, train: Events, validation: Events, options: TrainOptions
+    model: Trees,
+    train: Events,
+    validation: Events,
+    options: TrainOptions,
+    penalty: Penalty | None,
 ) -> dict[str, Any]:
     return describe(model) | {
+        "decorrelation": "none" if penalty is None else repr(penalty),
         "train.seed": options.seed,
         "training data": data_fingerprint(train),
         "validation data": data_fingerprint(validation),

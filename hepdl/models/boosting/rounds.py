@@ -14,6 +14,8 @@ from scipy.special import expit
 from hepdl.errors import ConfigError, DataError
 from hepdl.evaluate.roc import auc
 from hepdl.events import Events, flat_features
+from hepdl.losses import Penalty
+from hepdl.models.boosting.penalised import Penalised
 
 __all__ = ["Boosting", "BoostingState", "feature_matrix"]
 
@@ -73,6 +75,8 @@ class Boosting:
         subsample: Share of the training entries drawn for each tree.
         seed: Of everything that is random.
         n_threads: None for all cores.
+        penalty: Against nuisances of the training entries; None is none.
+        n_rounds: Of the whole training, for the schedule of the penalty.
     """
 
     def __init__(
@@ -85,7 +89,11 @@ class Boosting:
         subsample: float,
         seed: int,
         n_threads: int | None,
+        penalty: Penalty | None = None,
+        n_rounds: int = 1,
     ) -> None:
+        self._penalised = None if penalty is None else Penalised(penalty, train)
+        self._n_rounds = n_rounds
         self._subsample = subsample
         self._seed = seed
         self._parameters = {**parameters} | {"nthread": n_threads or 0, "verbosity": 0}
@@ -126,7 +134,7 @@ class Boosting:
         state, n_done = self.state, len(self.state.history)
         if self.booster is None or self._fresh_each_round:
             self.booster = self._new_booster(self.snapshot().trees)
-        gradient, hessian = self._derivatives(n_done)
+        gradient, hessian, watched = self._derivatives(n_done)
         self.booster.boost(self._train, iteration=n_done, grad=gradient, hess=hessian)
         state.train_margin += self._last_tree(self._train, n_done)
         state.validation_margin += self._last_tree(self._validation, n_done)
@@ -135,19 +143,27 @@ class Boosting:
             "validation_loss": _loss(state.validation_margin, self._label, self._weight),
             "validation_auc": float(auc(self._label, state.validation_margin, self._weight)),
         }
+        values |= watched
         state.history.append(values)
         return values
 
-    def _derivatives(self, n_done: int) -> tuple[Floats, Floats]:
+    def _derivatives(self, n_done: int) -> tuple[Floats, Floats, dict[str, float]]:
         probability = expit(self.state.train_margin)
         gradient = self._train_weight * (probability - self._train_label)
         slope = np.maximum(probability * (1 - probability), np.float32(MIN_HESSIAN))
         hessian = np.abs(self._train_weight) * slope
+        watched = {}
+        if self._penalised is not None:
+            slope, curvature, value = self._penalised.derivatives(
+                self.state.train_margin, done=n_done, n_rounds=self._n_rounds
+            )
+            gradient, hessian = gradient + slope, hessian + curvature
+            watched["train_penalty"] = value
         if self._subsample < 1:
             generator = np.random.default_rng((self._seed, n_done))
             left_out = generator.random(len(gradient), dtype=np.float32) >= self._subsample
             gradient[left_out] = hessian[left_out] = 0
-        return gradient, hessian
+        return gradient, hessian, watched
 
     def _last_tree(self, data: Any, n_done: int) -> Floats:
         margin = self.booster.predict(

@@ -8,17 +8,17 @@ the same steps.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from hepdl.errors import ConfigError, DataError, unknown_name
+from hepdl.errors import DataError
 from hepdl.events import Events
 from hepdl.losses import Penalty
 from hepdl.losses.distance_correlation import DistanceCorrelation
+from hepdl.losses.penalties.terms import Term, nuisance_columns, terms_of
 from hepdl.models import Network
 from hepdl.train.state.hidden import HiddenLayer
 from hepdl.train.state.minibatches import Minibatch
@@ -27,8 +27,6 @@ from hepdl.train.state.strength import HeldStrength
 
 __all__ = ["Decorrelation", "Decorrelator", "as_decorrelation"]
 
-# Label of each class; an unlabelled event is of none, and takes part in "all" alone.
-_CLASSES = {"background": 0, "signal": 1}
 _SEED = 1_009
 
 
@@ -65,22 +63,9 @@ class _Rows:
     event_weight: Tensor
 
 
-class _Term:
-    """A penalty on some classes of events."""
-
-    def __init__(self, penalty: Penalty, applies_to: str) -> None:
-        self.penalty = penalty
-        self.module = cast("nn.Module", penalty)
-        self.applies_to = applies_to
-
-    def mask(self, label: Tensor) -> Tensor:
-        if self.applies_to == "all":
-            return torch.ones_like(label, dtype=torch.bool)
-        return label == _CLASSES[self.applies_to]
-
-    def value(self, rows: _Rows, seen: Tensor) -> Tensor:
-        mask = self.mask(rows.label)
-        return self.penalty(seen, rows.label, rows.nuisance, rows.event_weight, mask)
+def _value_of(term: Term, rows: _Rows, seen: Tensor) -> Tensor:
+    mask = term.mask(rows.label)
+    return term.penalty(seen, rows.label, rows.nuisance, rows.event_weight, mask)
 
 
 class Decorrelator:
@@ -114,12 +99,12 @@ class Decorrelator:
     ) -> None:
         penalty = wanted.penalty
         self._ranks = Ranks.alone() if ranks is None else ranks
-        self._columns = _columns(penalty.nuisances, train.nuisance_names)
+        self._columns = nuisance_columns(penalty.nuisances, train.nuisance_names)
         device = train.device if device is None else device
         self._hidden = None
         if wanted.layer is not None:
             self._hidden = HiddenLayer(wanted.layer, model, sample, penalty=penalty)
-        self._terms = _terms(penalty)
+        self._terms = terms_of(penalty)
         self._unlabelled_weight = _unlabelled_weight(train)
         self.observed: dict[str, Tensor] = {}
         weight = self._weight(train.label, train.event_weight)
@@ -195,7 +180,7 @@ class Decorrelator:
         )
 
     def _value(self, rows: _Rows, seen: Tensor) -> Tensor:
-        first, *others = (term.value(rows, seen) for term in self._terms)
+        first, *others = (_value_of(term, rows, seen) for term in self._terms)
         return sum(others, start=first)
 
     def penalty(
@@ -299,12 +284,6 @@ class Decorrelator:
         self._n_restarts = int(state["n_restarts"])
 
 
-def _terms(penalty: Penalty) -> list[_Term]:
-    if penalty.applies_to != "each_class":
-        return [_Term(penalty, penalty.applies_to)]
-    return [_Term(penalty, "background"), _Term(copy.deepcopy(penalty), "signal")]
-
-
 def _unlabelled_weight(train: Events) -> float:
     """Return the weight that gives all unlabelled events as much as the labelled ones have."""
     unlabelled = train.label < 0
@@ -312,12 +291,3 @@ def _unlabelled_weight(train: Events) -> float:
     if count == 0:
         return 0.0
     return float(train.event_weight[~unlabelled].double().abs().sum()) / count
-
-
-def _columns(wanted: tuple[str, ...], known: tuple[str, ...]) -> list[int] | None:
-    for name in wanted:
-        if name not in known:
-            message = unknown_name("nuisance", name, known, where="decorrelation.nuisances")
-            message += "\ngive the branch the role 'nuisance' in the schema"
-            raise ConfigError(message)
-    return [known.index(name) for name in wanted] or None

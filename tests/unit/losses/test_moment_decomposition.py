@@ -15,7 +15,7 @@ from hepdl.losses.moment_decomposition import MomentDecomposition
 
 
 def fitted(nuisance: Tensor, **options: object) -> MomentDecomposition:
-    penalty = MomentDecomposition(**options).double()  # type: ignore[arg-type]
+    penalty = MomentDecomposition(**({"estimator": "v"} | options)).double()  # type: ignore[arg-type]
     penalty.fit_nuisance(nuisance, torch.ones(len(nuisance), dtype=torch.float64))
     penalty.set_progress(1.0, 2)
     return penalty

@@ -11,6 +11,7 @@ import torch
 
 from hepdl.errors import ConfigError, DataError, DivergedError, StoppedError
 from hepdl.events import Events, Inputs
+from hepdl.losses import Penalty
 from hepdl.models import Trees
 from hepdl.train import CheckpointFolder, FitResult, StopRequest, TrainOptions, predict_scores
 from hepdl.train.boosted import fit
@@ -39,6 +40,7 @@ class CountingTrees:
         n_threads: int | None = None,
         checkpoint: Any = None,
         stop: Callable[[], bool] | None = None,
+        penalty: Penalty | None = None,
     ) -> None:
         self._n_threads = n_threads
         state = checkpoint.load() if checkpoint is not None else None

@@ -20,7 +20,7 @@ from hepdl.losses.distance_correlation import DistanceCorrelation
 from hepdl.losses.domain_adversarial import DomainAdversarial
 from hepdl.losses.gradient_reversal import GradientReversal
 from hepdl.train import CheckpointFolder, FitResult, TrainOptions, predict_scores
-from hepdl.train.state.decorrelator import Decorrelation, Decorrelator
+from hepdl.train.state.decorrelator import Decorrelation, Decorrelator, _value_of
 from hepdl.train.state.minibatches import Minibatch
 from hepdl.train.state.strength import HeldStrength
 from hepdl.train.supervised import fit
@@ -80,7 +80,7 @@ def test_the_adversaries_of_two_classes_learn_apart(events: Make) -> None:
     for _ in range(40):
         value(decorrelator, logits, some)
     background, signal = (
-        term.value(decorrelator._whole(logits, minibatch(some)), logits)
+        _value_of(term, decorrelator._whole(logits, minibatch(some)), logits)
         for term in decorrelator._terms
     )
     assert float(signal.detach()) < float(background.detach()) - 0.2

@@ -209,6 +209,7 @@ def sync(runs: tuple[Path, ...], tracking_uri: str | None) -> None:
         [
             "models",
             "combinations",
+            "posthoc",
             "losses",
             "loops",
             "generators",

@@ -13,7 +13,7 @@ def describe(kind: str) -> str:
     """Return one name a line, with the first sentence of its description.
 
     Args:
-        kind: ``models``, ``combinations``, ``losses``, ``loops``, ``generators``, ``metrics``,
+        kind: ``models``, ``combinations``, ``posthoc``, ``losses``, ``loops``, ``generators``, ``metrics``,
             ``calibrations``, ``schemas`` or ``analyses``; the last two are looked up in the
             current folder.
     """

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any, get_args
 
 from hepdl.errors import ConfigError, unknown_name
-from hepdl.pipeline.config import CalibrationMethod, CombinationMethod
+from hepdl.pipeline.config import CalibrationMethod, CombinationMethod, PosthocMethod
 
 __all__ = ["accepted", "available", "build", "check", "module", "part", "summary"]
 
@@ -29,11 +29,13 @@ ROOMS = {
     "metrics": "evaluate",
     "calibrations": "posthoc",
     "combinations": "posthoc",
+    "posthoc": "posthoc",
 }
-# Two kinds of part share a room: the configuration says which name is which.
+# Three kinds of part share a room: the configuration says which name is which.
 _NAMES = {
     "calibrations": get_args(CalibrationMethod),
     "combinations": get_args(CombinationMethod),
+    "posthoc": get_args(PosthocMethod),
 }
 _PACKAGE = Path(__file__).parents[1]
 

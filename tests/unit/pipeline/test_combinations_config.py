@@ -68,12 +68,14 @@ def test_a_member_that_was_taken_away_is_missed() -> None:
 
 
 def test_every_map_of_scores_is_of_one_kind_and_listed_as_such() -> None:
-    calibrations, combinations = map(parts.available, ("calibrations", "combinations"))
+    kinds = ("calibrations", "combinations", "posthoc")
+    calibrations, combinations, flattenings = map(parts.available, kinds)
     assert set(calibrations) == {"isotonic", "temperature"}
     assert set(combinations) == {"rank_average", "stack"}
+    assert set(flattenings) == {"conditional_cdf"}
     folder = Path(parts.__file__).parents[1] / "posthoc"
     files = {path.stem for path in folder.glob("*.py")} - {"__init__"}
-    assert files == {*calibrations, *combinations}
+    assert files == {*calibrations, *combinations, *flattenings}
     with pytest.raises(ConfigError, match="unknown calibration 'stack'"):
         parts.module("calibrations", "stack", where="calibration.method")
     assert re.search(r"^stack +Stacking: ", describe("combinations"), re.MULTILINE)

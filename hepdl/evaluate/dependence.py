@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,15 +30,21 @@ from hepdl.evaluate.distance_correlation import (
     unweighted_sample,
 )
 from hepdl.evaluate.inputs.binning import bin_index, bin_sums, check_edges
-from hepdl.evaluate.inputs.scored import check_numbers, check_scored
+from hepdl.evaluate.inputs.scored import ScoredEvents, check_numbers, check_scored
 from hepdl.evaluate.jensen_shannon import expected_null, jensen_shannon
 from hepdl.evaluate.mutual_information import FitScores, mutual_information
 from hepdl.evaluate.roc import effective_number, working_point
 
-__all__ = ["Dependence", "DependenceOptions", "dependence"]
+__all__ = ["Dependence", "DependenceOptions", "dependence", "inverse", "sculpting"]
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
+
+_CHOSEN: dict[str, Callable[[Flags], Flags]] = {
+    "background": np.logical_not,
+    "signal": np.asarray,
+    "all": np.ones_like,
+}
 
 
 @dataclass(frozen=True)
@@ -48,8 +55,9 @@ class DependenceOptions:
         nuisance_range: Range of the bins of the divergence [unit of the nuisance]; events outside
             take no part in it, and their share is reported.
         signal_efficiency: Working point that separates pass from fail.
+        events: Whose dependence: ``"background"``, ``"signal"`` or ``"all"``.
         n_bins: Number of equal bins of the divergence.
-        max_events: Most events in the distance correlation; its time grows with the square.
+        max_events: Most events in the distance correlation; twice as many in the mutual information.
         n_null: Random splits for the null (a fifth as many for the distance correlation).
         seed: Seed of random splits and subsamples.
         fit_scores: Classifier for the mutual information; None leaves it out.
@@ -57,8 +65,9 @@ class DependenceOptions:
 
     nuisance_range: tuple[float, float]
     signal_efficiency: float = 0.5
+    events: str = "background"
     n_bins: int = 50
-    max_events: int = 4096
+    max_events: int = 20_000
     n_null: int = 100
     seed: int = 0
     fit_scores: FitScores | None = None
@@ -76,9 +85,9 @@ class Dependence:
 
     measured: Interval
     null: Interval
-    details: dict[str, float] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, float | dict[str, float | None] | None]:
+    def as_dict(self) -> dict[str, Any]:
         """Return what metrics.json holds."""
         return {**self.measured.as_dict(), "null": self.null.as_dict(), **self.details}
 
@@ -125,6 +134,60 @@ def dependence(
         DataError: As `hepdl.evaluate.roc.roc_curve`, or the background all passes or all fails.
     """
     events = check_scored(label, scores, event_weight)
+    background = _background(events, nuisance, bootstrap, options)
+    found = {
+        "ks": _ks(background, options),
+        "jsd": _jsd(background, options),
+        "distance_correlation": _distance_correlation(background, options),
+    }
+    if options.fit_scores is not None:
+        found["mutual_information"] = _mutual_information(background, options.fit_scores, options)
+    return found
+
+
+def sculpting(
+    label: npt.ArrayLike,
+    scores: npt.ArrayLike,
+    nuisance: npt.ArrayLike,
+    event_weight: npt.ArrayLike | None = None,
+    *,
+    bootstrap: Bootstrap,
+    options: DependenceOptions,
+) -> Dependence:
+    """Return the Jensen-Shannon divergence alone, for one working point [bit].
+
+    Args, Shapes and Raises: as `dependence`.
+    """
+    events = check_scored(label, scores, event_weight)
+    return _jsd(_background(events, nuisance, bootstrap, options), options)
+
+
+def inverse(divergence: Dependence) -> dict[str, float | None]:
+    """Return 1 / JSD with its interval, and the ceiling that the statistics of the sample set.
+
+    A divergence of two samples of one distribution is not zero: ``ceiling`` is the inverse of its mean, which
+    no score can surpass but by chance. None is infinite.
+
+    >>> found = inverse(Dependence(Interval(0.1, 0.05, 0.2), Interval(0.01, 0.0, 0.02)))
+    >>> found["value"], found["low"], found["high"], found["ceiling"]
+    (10.0, 5.0, 20.0, 100.0)
+    """
+    measured = divergence.measured
+
+    def one_over(number: float) -> float | None:
+        return 1.0 / number if number > 0.0 else None
+
+    return {
+        "value": one_over(measured.value),
+        "low": one_over(measured.high),
+        "high": one_over(measured.low),
+        "ceiling": one_over(divergence.null.value),
+    }
+
+
+def _background(
+    events: ScoredEvents, nuisance: npt.ArrayLike, bootstrap: Bootstrap, options: DependenceOptions
+) -> _Background:
     numbers = check_numbers(nuisance, name="nuisance values", length=len(events.scores))
     bootstrap.check_length(len(numbers))
     threshold = working_point(
@@ -133,7 +196,7 @@ def dependence(
         events.event_weight,
         signal_efficiency=options.signal_efficiency,
     )
-    mask = ~events.is_signal
+    mask = _CHOSEN[options.events](events.is_signal)
     background = _Background(
         scores=events.scores[mask],
         nuisance=numbers[mask],
@@ -142,16 +205,7 @@ def dependence(
         bootstrap=bootstrap.take(mask),
     )
     _check_split(background, options.signal_efficiency)
-    found = {
-        "ks": _ks(background, options),
-        "jsd": _jsd(background, options),
-        "distance_correlation": _distance_correlation(background, options),
-    }
-    if options.fit_scores is not None:
-        found["mutual_information"] = _mutual_information(
-            background, options.fit_scores, options.seed
-        )
-    return found
+    return background
 
 
 def _check_split(background: _Background, signal_efficiency: float) -> None:
@@ -231,17 +285,17 @@ def _distance_correlation(background: _Background, options: DependenceOptions) -
     )
 
 
-def _mutual_information(background: _Background, fit: FitScores, seed: int) -> Dependence:
-    generator = np.random.default_rng([seed, 3])
-    weights = np.abs(background.weights)
-    pairs = (background.nuisance, generator.permutation(background.nuisance))
+def _mutual_information(
+    background: _Background, fit: FitScores, options: DependenceOptions
+) -> Dependence:
+    generator = np.random.default_rng([options.seed, 3])
+    index = unweighted_sample(background.weights, 2 * options.max_events, generator)
+    scores, nuisance = background.scores[index], background.nuisance[index]
     measured, null = (
-        mutual_information(
-            background.scores, nuisance, weights, fit_scores=fit, generator=generator
-        )
-        for nuisance in pairs
+        mutual_information(scores, values, fit_scores=fit, generator=generator)
+        for values in (nuisance, generator.permutation(nuisance))
     )
-    return Dependence(measured, null)
+    return Dependence(measured, null, {"n_events": float(len(index))})
 
 
 def _random_splits(

@@ -12,7 +12,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from hepdl.pipeline.data_config import ProcessConfig, SimulateConfig, SystematicsConfig
-from hepdl.pipeline.decorrelation_config import DecorrelationConfig, PosthocConfig, PosthocMethod
+from hepdl.pipeline.decorrelation_config import (
+    DecorrelationConfig,
+    DependenceConfig,
+    PosthocConfig,
+    PosthocMethod,
+)
 
 __all__ = [
     "AnalysisConfig",
@@ -22,6 +27,7 @@ __all__ = [
     "CombinationConfig",
     "CombinationMethod",
     "DecorrelationConfig",
+    "DependenceConfig",
     "EvaluateConfig",
     "ModelConfig",
     "PosthocConfig",
@@ -256,6 +262,7 @@ class EvaluateConfig(_Strict):
     bootstrap_replicas: int = Field(default=200, ge=20)
     efficiency_variables: tuple[str, ...] = ()
     nuisances: tuple[str, ...] = ()
+    dependence: DependenceConfig = DependenceConfig()
     against: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")], str] = {}
     reference: str | None = None
     luminosity: float | None = Field(default=None, gt=0, allow_inf_nan=False)

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-__all__ = ["DecorrelationConfig", "PosthocConfig", "PosthocMethod"]
+__all__ = [
+    "DecorrelationConfig",
+    "DependenceConfig",
+    "PosthocConfig",
+    "PosthocMethod",
+    "in_a_name",
+]
 
 PosthocMethod = Literal["conditional_cdf"]
 
@@ -79,15 +85,15 @@ class DecorrelationConfig(_Strict):
         if not self.scan:
             return {name: self}
         return {
-            f"{name}_{_in_a_name(value)}": self.model_copy(update={"strength": value, "scan": ()})
+            f"{name}_{in_a_name(value)}": self.model_copy(update={"strength": value, "scan": ()})
             for value in self.scan
         }
 
 
-def _in_a_name(strength: float) -> str:
+def in_a_name(strength: float) -> str:
     """Return a number as a part of a name.
 
-    >>> _in_a_name(0.3), _in_a_name(10.0), _in_a_name(1e-05)
+    >>> in_a_name(0.3), in_a_name(10.0), in_a_name(1e-05)
     ('0p3', '10', '1em05')
     """
     return f"{strength:g}".replace(".", "p").replace("-", "m").replace("+", "")
@@ -104,3 +110,25 @@ class PosthocConfig(_Strict):
     method: PosthocMethod = "conditional_cdf"
     nuisances: tuple[str, ...] = Field(min_length=1)
     options: dict[str, Any] = {}
+
+
+class DependenceConfig(_Strict):
+    """How the dependence of finished scores on nuisances is measured.
+
+    ``events``: whose. ``ranges``: of the bins of the divergence, by nuisance; what is not named is
+    compared where 99 % of the background is. The ATLAS comparison of jet masses has 50 bins in
+    50 to 300 GeV.
+    """
+
+    events: Literal["background", "signal", "all"] = "background"
+    ranges: dict[str, tuple[float, float]] = {}
+    n_bins: int = Field(default=50, ge=2)
+
+    @field_validator("ranges")
+    @classmethod
+    def _rising(cls, value: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        for name, (low, high) in value.items():
+            if not low < high:
+                message = f"'ranges.{name}' is [{low:g}, {high:g}]: it must rise"
+                raise ValueError(message)
+        return value

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from hepdl.evaluate.calibration import reliability_curve
 from hepdl.evaluate.efficiency import efficiencies_at
 from hepdl.evaluate.roc import RocCurve, roc_curve
-from hepdl.evaluate.spectra import Spectrum, background_spectra, score_spectra, spectrum
+from hepdl.evaluate.spectra import Spectrum, score_spectra, spectrum
 from hepdl.events import TreeInputs
 from hepdl.events.trees import attach_trees
 from hepdl.kinematics import NODE_FEATURES
@@ -26,6 +26,8 @@ from hepdl.pipeline.assignment_report import (
 )
 from hepdl.pipeline.config import AnalysisConfig
 from hepdl.pipeline.dataset import Dataset, evaluation_weights
+from hepdl.pipeline.dependence_report import bin_edges, dependence_figures
+from hepdl.pipeline.families import shown_models
 from hepdl.pipeline.fitting import fit_tasks
 from hepdl.pipeline.flow_report import flow_figures
 from hepdl.pipeline.fold_models import load_folds
@@ -42,9 +44,7 @@ from hepdl.report.efficiency import draw_efficiencies
 from hepdl.report.jet_tree import DrawnTree, draw_jet_trees
 from hepdl.report.roc import draw_roc
 from hepdl.report.scores import draw_scores
-from hepdl.report.sculpting import draw_sculpting
 from hepdl.report.spectra import draw_features, draw_flattening
-from hepdl.report.style import pretty
 from hepdl.report.training import draw_training
 
 __all__ = ["Drawing", "caption_of", "figures_of"]
@@ -70,7 +70,14 @@ CAPTIONS = {
     "training": "What each training saw, a line for each seed and fold. The marked epoch has the "
     "best weighted validation AUC, and its parameters were kept.",
     "sculpting": "Spectrum of the background before and after cuts on the score. A cut that only "
-    "follows {nuisance} shapes the background like the signal.",
+    "follows {nuisance} shapes the background like the signal.{shown}",
+    "decorrelation": "Independence of {nuisance} against background rejection, both at half of the signal: further "
+    "up the cut shapes the background less, further right it rejects more. Lines join models that differ in the strength of their "
+    "penalty alone (printed beside the points). In the shaded range samples of this size cannot tell a flat score from a better one.",
+    "background_efficiency": "Share of the background that passes cuts on the score, against {nuisance}; a score that does "
+    "not depend on it has flat lines.{shown}",
+    "frontier": "Area under the ROC curve against the largest distance between the distributions of the score in two variations of the same events: "
+    "left is independent, up is better. Below the shaded edge the distance is no larger than noise.",
     "efficiency": "Share of signal and background that passes the cut which keeps half of the "
     "signal.",
     "reliability": "Share of signal among the test entries of each score, both classes weighted "
@@ -158,8 +165,7 @@ def figures_of(drawing: Drawing) -> Iterator[tuple[str, str, Draw]]:
         yield "Significance", "significance", partial(draw_scans, drawing.work)
     if config.systematics.ttrees:
         yield "Systematics", "variations", partial(draw_varied_scores, drawing.work)
-    for nuisance in _nuisances(drawing):
-        yield "Dependence", f"sculpting_{nuisance}", partial(_sculpting, drawing, nuisance)
+    yield from dependence_figures(drawing)
     if config.evaluate.efficiency_variables:
         yield "Dependence", "efficiency", partial(_efficiencies, drawing)
     yield "Training", "training", partial(_training, drawing)
@@ -179,10 +185,12 @@ def figures_of(drawing: Drawing) -> Iterator[tuple[str, str, Draw]]:
 def caption_of(name: str, drawing: Drawing) -> str:
     """Return the caption of a figure, in a physicist's words."""
     kind = next(key for key in sorted(CAPTIONS, key=len, reverse=True) if name.startswith(key))
-    nuisance = name.removeprefix("sculpting_")
+    nuisance = name.removeprefix(f"{kind}_")
     wanted = drawing.config.evaluate
+    n_models, n_shown = len(drawing.scores), len(shown_models(drawing.config, drawing.scores))
+    shown = "" if n_shown == n_models else f" Shown are {n_shown} of {n_models} models."
     return CAPTIONS[kind].format(
-        window=wanted.window, nuisance=nuisance, luminosity=wanted.luminosity
+        window=wanted.window, nuisance=nuisance, luminosity=wanted.luminosity, shown=shown
     )
 
 
@@ -240,42 +248,12 @@ def _reliability(drawing: Drawing) -> Figure:
     return draw_reliability(models, error=error)
 
 
-def _nuisances(drawing: Drawing) -> tuple[str, ...]:
-    found: dict[str, None] = {}
-    for entry in drawing.metrics["models"].values():
-        found |= dict.fromkeys(entry.get("dependence_on", {}))
-    return tuple(found)
-
-
-def _sculpting(drawing: Drawing, nuisance: str) -> Figure:
-    values = drawing.dataset.column(nuisance)[drawing.index]
-    edges = _edges(values[drawing.label == 0])
-    models = {
-        name: background_spectra(
-            drawing.label,
-            drawing.chosen(name)[drawing.index],
-            values,
-            drawing.weight,
-            edges=edges,
-            signal_efficiencies=drawing.config.evaluate.signal_efficiencies,
-        )
-        for name in drawing.scores
-    }
-    divergence = {
-        name: entry["dependence_on"][nuisance]["jsd"]
-        for name, entry in drawing.metrics["models"].items()
-        if "jsd" in entry["dependence_on"][nuisance]
-    }
-    unit = drawing.units((nuisance,))[nuisance]
-    return draw_sculpting(models, label=pretty(nuisance, unit), divergence=divergence)
-
-
 def _efficiencies(drawing: Drawing) -> Figure:
     names = drawing.config.evaluate.efficiency_variables
     variables = {}
     for variable in names:
         values = drawing.dataset.column(variable)[drawing.index]
-        edges = _edges(values, n_bins=16)
+        edges = bin_edges(values, n_bins=16)
         variables[variable] = {
             name: efficiencies_at(
                 drawing.label,
@@ -317,7 +295,7 @@ def _flattening(drawing: Drawing) -> Figure:
     variables = {}
     for name in names:
         values = drawing.dataset.column(name)[drawing.index]
-        edges = _edges(values, n_bins=25)
+        edges = bin_edges(values, n_bins=25)
         variables[name] = (
             _by_class(values, drawing.label, before, edges),
             _by_class(values, drawing.label, drawing.weight, edges),
@@ -335,7 +313,7 @@ def _features(drawing: Drawing) -> Figure:
     features = {}
     for name in names:
         values = drawing.dataset.column(name)[drawing.index]
-        features[name] = _by_class(values, drawing.label, weight, _edges(values))
+        features[name] = _by_class(values, drawing.label, weight, bin_edges(values))
     return draw_features(features, units=drawing.units(names))
 
 
@@ -371,14 +349,3 @@ def _jet_trees(drawing: Drawing) -> Figure:
                 is_inner=trees.is_inner.numpy(),
             )
     return draw_jet_trees(jets, note=f"{inputs.topology} tree")
-
-
-def _edges(values: Floats, n_bins: int = N_BINS) -> Floats:
-    """Return equal bins over the range that holds nearly all values; integers get whole bins."""
-    low, high = np.quantile(values, (0.002, 0.998))
-    if np.array_equal(values, np.round(values)):
-        step = max(1.0, np.ceil((high - low + 1) / n_bins))
-        return np.arange(low - 0.5, high + step + 0.5, step)
-    if low == high:
-        low, high = low - 0.5, high + 0.5
-    return np.linspace(low, high, n_bins + 1)

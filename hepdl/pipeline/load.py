@@ -349,6 +349,7 @@ def _mentioned_fields(config: AnalysisConfig) -> dict[str, tuple[str, ...]]:
         "weights.evaluation.flatten": config.weights.evaluation.flatten,
         "evaluate.efficiency_variables": config.evaluate.efficiency_variables,
         "evaluate.nuisances": config.evaluate.nuisances,
+        "evaluate.dependence.ranges": tuple(config.evaluate.dependence.ranges),
         "decorrelation.nuisances": config.decorrelation.nuisances,
     }
     for name, model in config.models.items():

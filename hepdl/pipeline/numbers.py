@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,21 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hepdl.errors import DataError
 from hepdl.evaluate.bootstrap.intervals import Interval
 from hepdl.evaluate.bootstrap.ranking import Ranking, rank
 from hepdl.evaluate.calibration import calibration_error
 from hepdl.evaluate.comparison import compare_models
-from hepdl.evaluate.dependence import DependenceOptions, dependence
 from hepdl.pipeline.config import EvaluateConfig
+from hepdl.pipeline.dependence_numbers import dependence_of_seeds, measure_dependence
 from hepdl.pipeline.fold_models import mean_card
 from hepdl.pipeline.scores import ModelScores
 from hepdl.pipeline.spreads import Cards, Sample, seed_spread
-from hepdl.train.probes import fit_scores
 
 __all__ = ["compare_all", "model_numbers", "separation"]
-
-log = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float64]
 Rankings = dict[str, list[Ranking]]
@@ -111,12 +106,18 @@ def model_numbers(
             **separation(rankings["window"]),
         }
     if nuisances:
+        at_events = {name: values[everything.index] for name, values in nuisances.items()}
         by_name = {
-            name: _dependence(everything, best, values[everything.index])
-            for name, values in nuisances.items()
+            name: measure_dependence(everything, best, values, name=name, config=config)
+            for name, values in at_events.items()
         }
-        numbers["dependence"] = next(iter(by_name.values()))
+        first, values = next(iter(at_events.items()))
+        numbers["dependence"] = by_name[first]
         numbers["dependence_on"] = by_name
+        trainings = [training[everything.index] for training in scores.trainings]
+        found = dependence_of_seeds(everything, trainings, values, name=first, config=config)
+        for entry, value in zip(numbers["seeds"].values(), found, strict=False):
+            entry["inverse_jsd"] = value
     return numbers, rankings
 
 
@@ -182,34 +183,3 @@ def _mean_of(cards: Sequence[Mapping[str, Any]], key: str) -> float | None:
 
 def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
-
-
-def _range(values: Floats, sample: Sample) -> tuple[float, float]:
-    """Return the range that holds 99 % of the background: where its spectrum is compared."""
-    low, high = np.quantile(values[sample.label == 0], (0.005, 0.995))
-    return float(low), float(high)
-
-
-def _dependence(
-    sample: Sample, scores: npt.NDArray[np.float32], nuisance: Floats
-) -> dict[str, Any]:
-    """Return how much the background's scores depend on a nuisance.
-
-    Scores that are nearly all alike leave nothing on one side of the cut: then there is only a
-    note, since one model that learnt nothing must not cost the numbers of all others.
-    """
-    options = DependenceOptions(_range(nuisance, sample), fit_scores=fit_scores)
-    try:
-        found = dependence(
-            sample.label,
-            scores,
-            nuisance,
-            sample.weight,
-            bootstrap=sample.bootstrap,
-            options=options,
-        )
-    except DataError as error:
-        log.warning("dependence not measured: %s", error)
-        return {"note": str(error)}
-    measured = {name: metric.as_dict() for name, metric in found.items()}
-    return {**measured, "range": list(options.nuisance_range)}

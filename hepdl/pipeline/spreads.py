@@ -12,12 +12,15 @@ import numpy.typing as npt
 
 from hepdl.evaluate.bootstrap.poisson import Bootstrap
 from hepdl.evaluate.bootstrap.ranking import Ranking
-from hepdl.evaluate.roc import auc
+from hepdl.evaluate.roc import roc_curve
 from hepdl.pipeline.scores import ModelScores
 
 __all__ = ["Cards", "Sample", "fold_numbers", "seed_spread", "spread"]
 
 Floats = npt.NDArray[np.float64]
+
+# Where folds are compared, and dependences: half of the signal passes.
+WORKING_POINT = 0.5
 
 
 @dataclass(frozen=True)
@@ -118,13 +121,21 @@ def fold_numbers(
     by_fold: dict[str, dict[str, Any]] = {}
     for number, card in enumerate(cards.chosen):
         inside = fold == number
-        area = auc(sample.label[inside], chosen[inside], sample.weight[inside])
+        curve = roc_curve(sample.label[inside], chosen[inside], sample.weight[inside])
+        area = curve.area()
+        passing = float(curve.background_efficiency_at(WORKING_POINT))
+        rejection = 1.0 / passing if passing > 0.0 else math.inf
         by_fold[str(number)] = {
             "auc": float(area),
+            "background_rejection": rejection if math.isfinite(rejection) else None,
             "n_entries": int(inside.sum()),
             "chosen_seed": _whole(card["seed"]),
             "best_epoch": _whole(card["best_epoch"]),
             "best_validation_auc": float(card["best_validation_auc"]),
         }
     areas = [float(entry["auc"]) for entry in by_fold.values()]
-    return {"folds": by_fold, "fold_spread": {"n": len(areas), "auc": spread(areas)}}
+    rejections = [entry["background_rejection"] for entry in by_fold.values()]
+    spreads = {"n": len(areas), "auc": spread(areas)}
+    if None not in rejections:
+        spreads["background_rejection"] = {f"{WORKING_POINT:g}": spread(rejections)}
+    return {"folds": by_fold, "fold_spread": spreads}

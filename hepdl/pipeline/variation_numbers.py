@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from hepdl.evaluate.bootstrap.ranking import Ranking, rank
 from hepdl.evaluate.bootstrap.yields import Yields, yields_above
 from hepdl.evaluate.comparison import difference
 from hepdl.evaluate.inputs.scored import check_scored
+from hepdl.evaluate.kolmogorov_smirnov import kolmogorov_smirnov
 from hepdl.evaluate.roc import roc_curve
 from hepdl.pipeline.dataset import Dataset, evaluation_weights
 from hepdl.pipeline.numbers import separation
@@ -26,7 +28,7 @@ from hepdl.pipeline.stages.prepare import load_dataset, load_normalisation, load
 from hepdl.pipeline.systematics import tested_alone, varied_dataset
 from hepdl.pipeline.work import Work
 
-__all__ = ["Version", "score_variations", "variation_numbers"]
+__all__ = ["Version", "distances_between", "score_variations", "variation_numbers"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -129,6 +131,28 @@ def variation_numbers(
                 )
                 advance(text=f"{model}, {name}")
             found[model] = of_model
+    return found
+
+
+def distances_between(variations: Mapping[str, Version], model: str) -> dict[str, Any]:
+    """Return the distances between the scores in each two variations, both classes alike.
+
+    Of a score that does not depend on what is varied the distance is none. The null is that of two independent
+    samples; since variations share their events, the noise is smaller.
+
+    Args:
+        variations: The test events of each variation.
+        model: Whose scores.
+
+    Returns:
+        Kolmogorov-Smirnov distance beside its null, under ``"low, high"``.
+    """
+    found = {}
+    for one, other in combinations(variations, 2):
+        samples = [variations[name] for name in (one, other)]
+        scores = [v.scores[model].chosen[v.sample.index] for v in samples]
+        distance = kolmogorov_smirnov(*scores, *(v.sample.weight for v in samples))
+        found[f"{one}, {other}"] = {"value": distance.value, "null": distance.null.as_dict()}
     return found
 
 

@@ -14,6 +14,7 @@ from hepdl.evaluate.bootstrap.poisson import Bootstrap
 from hepdl.pipeline.assignment_report import assignment_efficiency
 from hepdl.pipeline.attention import attends
 from hepdl.pipeline.dataset import Dataset, evaluation_weights
+from hepdl.pipeline.dependence_numbers import dependence_of_folds
 from hepdl.pipeline.fold_models import load_folds
 from hepdl.pipeline.folders import write_json
 from hepdl.pipeline.looks import looks_of, verdict_of
@@ -26,7 +27,12 @@ from hepdl.pipeline.spreads import Cards, Sample, fold_numbers
 from hepdl.pipeline.stages.prepare import load_dataset, load_normalisation, load_notes
 from hepdl.pipeline.systematics import SYSTEMATIC
 from hepdl.pipeline.unlabelled import DOMAIN
-from hepdl.pipeline.variation_numbers import Version, score_variations, variation_numbers
+from hepdl.pipeline.variation_numbers import (
+    Version,
+    distances_between,
+    score_variations,
+    variation_numbers,
+)
 from hepdl.pipeline.work import Outcome, Work
 from hepdl.pipeline.yields import Normalisation, measure_yields
 from hepdl.track import flatten
@@ -126,6 +132,17 @@ def _metrics(
             if dataset.folds is not None:
                 fold = dataset.folds.fold[samples["all"].index]
                 models[name] |= fold_numbers(found, cards, samples["all"], fold)
+                if nuisances:
+                    first = min(nuisances)
+                    index = samples["all"].index
+                    models[name]["fold_spread"]["inverse_jsd"] = dependence_of_folds(
+                        samples["all"],
+                        found.chosen[index],
+                        dataset.column(first)[index],
+                        fold,
+                        name=first,
+                        config=config.evaluate,
+                    )
             if name in config.combinations:
                 models[name]["combination"] = _combination(work, name, models)
             looks = looks_of(work.folder.model(name))
@@ -165,14 +182,17 @@ def _add_systematics(
     nominal: Version,
 ) -> None:
     """Add what the variations do to each model."""
+    variations = score_variations(work)
     found = variation_numbers(
         nominal,
-        score_variations(work),
+        variations,
         {name: of_model["all"] for name, of_model in rankings.items()},
         signal_efficiencies=work.analysis.config.evaluate.signal_efficiencies,
     )
     for name, entry in found.items():
         models[name]["systematics"] = entry
+        if len(variations) > 1:
+            models[name]["variation_ks"] = distances_between(variations, name)
 
 
 def _attentive(work: Work) -> dict[str, tuple[SavedModel, ...]]:

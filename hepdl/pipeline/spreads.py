@@ -123,7 +123,7 @@ def fold_numbers(
         inside = fold == number
         curve = roc_curve(sample.label[inside], chosen[inside], sample.weight[inside])
         area = curve.area()
-        passing = float(curve.background_efficiency_at(WORKING_POINT))
+        passing = float(curve.background_efficiency_at([WORKING_POINT])[0])
         rejection = 1.0 / passing if passing > 0.0 else math.inf
         by_fold[str(number)] = {
             "auc": float(area),

@@ -10,8 +10,8 @@ from hepdl.events import Inputs, ParticleInputs
 from hepdl.io import check_files, expand
 from hepdl.kinematics import PARTICLE_FEATURES
 from hepdl.pipeline import parts
-from hepdl.pipeline.combinations import in_words
 from hepdl.pipeline.load import Analysis, load_analysis
+from hepdl.pipeline.maps import in_words
 from hepdl.pipeline.systematics import varied_schema
 from hepdl.schema import Schema
 
@@ -63,7 +63,8 @@ def check_analysis(analysis: Path, overrides: Iterable[str] = ()) -> str:
         f"seeds {list(checked.config.train_of(name).seeds)}"
         for name, model in checked.config.models.items()
     ]
-    lines += [f"combination {line}" for line in in_words(checked.config)]
+    for kind in ("combination", "posthoc"):
+        lines += [f"{kind} {line}" for line in in_words(checked.config, kind)]
     return "\n".join([*lines, f"{checked.name}: nothing wrong found"])
 
 

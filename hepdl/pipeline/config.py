@@ -7,7 +7,7 @@ and the resolved configuration stands beside every result.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -29,6 +29,7 @@ __all__ = [
     "DecorrelationConfig",
     "DependenceConfig",
     "EvaluateConfig",
+    "MapConfig",
     "ModelConfig",
     "PosthocConfig",
     "PosthocMethod",
@@ -215,6 +216,7 @@ class CombinationConfig(_Strict):
     The map is fitted on the validation part (of each fold), with the chosen seed of each member.
     """
 
+    kind: ClassVar[str] = "combination"
     of: tuple[str, ...]
     method: CombinationMethod = "stack"
 
@@ -225,6 +227,19 @@ class CombinationConfig(_Strict):
             message = f"'of' must name two or more different models, got {list(value)}"
             raise ValueError(message)
         return value
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The models whose scores it takes."""
+        return self.of
+
+    @property
+    def nuisances(self) -> tuple[str, ...]:
+        """It takes none."""
+        return ()
+
+
+MapConfig = CombinationConfig | PosthocConfig
 
 
 class ReconstructionConfig(_Strict):
@@ -312,8 +327,13 @@ class AnalysisConfig(_Strict):
 
     @property
     def contenders(self) -> tuple[str, ...]:
-        """Everything that is compared: the models, then their combinations."""
-        return (*self.models, *self.combinations)
+        """Everything that is compared: the models, then the maps of their scores."""
+        return (*self.models, *self.maps)
+
+    @property
+    def maps(self) -> dict[str, MapConfig]:
+        """The maps of finished scores: combinations of several models, then those of one."""
+        return {**self.combinations, **self.posthoc}
 
     def train_of(self, name: str) -> TrainConfig:
         """Return the training settings of one model: its own over the global ones."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -106,10 +106,16 @@ class PosthocConfig(_Strict):
     known wherever it is applied.
     """
 
+    kind: ClassVar[str] = "posthoc"
     of: str
     method: PosthocMethod = "conditional_cdf"
     nuisances: tuple[str, ...] = Field(min_length=1)
     options: dict[str, Any] = {}
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The model whose scores it takes."""
+        return (self.of,)
 
 
 class DependenceConfig(_Strict):

@@ -62,7 +62,7 @@ CAPTIONS = {
     "roc": "Background rejection against signal efficiency on the test part; further up is better.",
     "roc_window": "The same inside the window {window}, its spectra flattened anew.",
     "cost": "Area under the ROC curve against what it costs: parameters, time and speed of the "
-    "training (boosted trees: nodes, and entries times rounds per second; a combination costs what "
+    "training (boosted trees: nodes, and entries times rounds per second; a map of scores costs what "
     "its members cost).",
     "scores": "Scores of signal and background: filled, the training part; points, the test part. "
     "Where the two differ, the model has learnt its training events by heart.",

@@ -31,7 +31,7 @@ def load_folds(folder: Path) -> tuple[SavedModel, ...]:
     """Return the models of all folds in their order; the one model if there are no folds.
 
     Raises:
-        ConfigError: There is no model in the folder, or a combination of others.
+        ConfigError: There is no model in the folder, or a map of the scores of others.
         DataError: A model was written by a newer hepdl, or its files do not fit together.
     """
     card = load_card(folder)
@@ -55,7 +55,7 @@ def mean_card(cards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _mean(cards: Sequence[Mapping[str, Any]], key: str) -> float | None:
-    """Return a mean; None if the models have no such number, as combinations have no epoch."""
+    """Return a mean; None if the models have no such number, as maps of scores have no epoch."""
     values = [card[key] for card in cards]
     return None if None in values else float(np.mean(values))
 

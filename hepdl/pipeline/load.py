@@ -15,9 +15,9 @@ from hepdl.errors import ConfigError, HepdlError, unknown_name
 from hepdl.kinematics import PARTICLE_FEATURES
 from hepdl.pipeline import parts
 from hepdl.pipeline.auxiliary import auxiliary_problems
-from hepdl.pipeline.combinations import combination_problems
 from hepdl.pipeline.config import AnalysisConfig, DecorrelationConfig, ModelConfig, TrainConfig
 from hepdl.pipeline.decorrelation import decorrelation_problems
+from hepdl.pipeline.maps import map_problems, nuisance_problems
 from hepdl.pipeline.reconstruction import PREFIX as BEST_PREFIX
 from hepdl.pipeline.reconstruction import reconstruction_problems
 from hepdl.pipeline.systematics import SYSTEMATIC, systematics_problems
@@ -31,6 +31,8 @@ __all__ = ["Analysis", "load_analysis"]
 # What the pipeline itself hands to a generator or a loss; YAML may not.
 GENERATOR_RESERVED = ("n_events", "seed", "schema", "n_processes", "progress")
 LOSS_RESERVED = ("n_nuisances", "strength")
+# Sections whose entries `--set SECTION.NAME=null` takes away.
+REMOVABLE = ("models", "combinations", "posthoc", "processes")
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def load_analysis(
         problems.append(str(error))
     problems += _check_parts(config, path)
     problems += auxiliary_problems(config, file=path.name)
-    problems += combination_problems(config, file=path.name)
+    problems += map_problems(config, file=path.name)
     problems += yield_problems(config, file=path.name)
     if schema is not None:
         problems += _check_names(config, schema, path)
@@ -137,9 +139,10 @@ def _set(content: dict[str, Any], key: str, value: Any) -> None:
             message = f"--set {key}: {where} is {inner!r}, not a mapping: there is no key below it"
             raise ConfigError(message)
         place = inner
-    if value is None and len(path) == 1 and path[0] in {"models", "combinations", "processes"}:
+    if value is None and len(path) == 1 and path[0] in REMOVABLE:
         if last not in place:
-            raise ConfigError(unknown_name(path[0][:-1], last, place, where=f"--set {key}"))
+            kind = path[0].removesuffix("s")
+            raise ConfigError(unknown_name(kind, last, place, where=f"--set {key}"))
         del place[last]
     else:
         place[last] = copy.deepcopy(value)
@@ -259,6 +262,7 @@ def _check_names(config: AnalysisConfig, schema: Schema, path: Path) -> list[str
     problems += systematics_problems(config, schema, file=path.name)
     problems += unlabelled_problems(config, schema, file=path.name)
     problems += decorrelation_problems(config, schema, file=path.name)
+    problems += nuisance_problems(config, schema, file=path.name)
     reference = config.evaluate.reference
     if reference is not None and reference not in config.contenders:
         place = f"evaluate.reference in {path.name}"

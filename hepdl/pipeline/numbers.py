@@ -38,7 +38,7 @@ def model_numbers(
     Values are means over the seeds; the interval holds the bootstrap of the test events and, with
     several seeds, the error of the mean over seeds, in quadrature; ``seed_spread`` is the spread
     itself. Calibration and dependence are those of the seed that the validation part chose. A
-    combination has one score and no seeds of its own.
+    map of scores has one score and no seeds of its own.
 
     Args:
         scores: Scores of all events of the data set.
@@ -87,7 +87,7 @@ def model_numbers(
                 "best_validation_auc": of_seed[seed]["best_validation_auc"],
                 "best_epoch": of_seed[seed]["best_epoch"],
             }
-            # A combination has a ranking, and no seed that it would belong to.
+            # A map of scores has a ranking, and no seed that it would belong to.
             for seed, ranking in zip(seeds, rankings["all"], strict=bool(seeds))
         },
     }
@@ -176,7 +176,7 @@ def _mean_interval(intervals: list[Interval], replicas: Floats) -> dict[str, flo
 
 
 def _mean_of(cards: Sequence[Mapping[str, Any]], key: str) -> float | None:
-    """Return the mean over the seeds; None of what a combination does not have."""
+    """Return the mean over the seeds; None of what a map of scores does not have."""
     values = [card[key] for card in cards]
     return None if None in values else sum(map(float, values)) / len(values)
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hepdl.pipeline.combinations import in_words
 from hepdl.pipeline.flow_report import DIAGNOSTICS, diagnostics_section
+from hepdl.pipeline.maps import in_words
 from hepdl.pipeline.work import Work
 from hepdl.report.html import Block, Details, Page, Picture, Section, Text
 from hepdl.report.sentences import headline
@@ -102,8 +102,14 @@ def _summary(work: Work, metrics: Mapping[str, Any]) -> tuple[str, ...]:
     if calibrated:
         how = ", ".join(f"{name} ({method})" for name, method in calibrated.items())
         lines.append(f"Scores made probabilities on the validation part: {how}.")
+    if config.posthoc:
+        how = "; ".join(in_words(config, "posthoc"))
+        lines.append(
+            "Scores made flat after the training, by maps fitted to the background of the validation part: "
+            f"{how}. They need the nuisances wherever they are applied."
+        )
     if config.combinations:
-        how = "; ".join(in_words(config))
+        how = "; ".join(in_words(config, "combination"))
         lines.append(
             "Combinations of their scores, fitted on the validation part with the seeds that it "
             f"chose: {how}."

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from hepdl.errors import ConfigError, unknown_name
 from hepdl.io import Accounting, iterate, write_table
-from hepdl.pipeline.combined import CombinedTagger, Member
+from hepdl.pipeline.mapped import MappedTagger, Member
 from hepdl.pipeline.tagger import Tagger, load_model
 
 __all__ = ["predict_files"]
@@ -41,7 +41,7 @@ def predict_files(
         output: The ROOT file to write.
         mode: ``new``: the selected entries; ``friend``: one row per entry of the input, in its
             order, with ``hepdl_selected`` and a score of -1 for entries that fail the selection.
-        models: Names of models and combinations; empty for all of the run.
+        models: Names of models and of maps of their scores; empty for all of the run.
         device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
@@ -55,10 +55,10 @@ def predict_files(
     table, accounting = _score(files, taggers)
     if mode == "friend":
         table = _aligned(table, accounting.read)
-    del table["hepdl_entry"]
+    n_rows = len(table.pop("hepdl_entry"))
     write_table(table, output, ttree=TTREE)
     return (
-        f"{output}: ttree {TTREE}, {len(table['event_number'])} rows, "
+        f"{output}: ttree {TTREE}, {n_rows} rows, "
         f"{', '.join(f'score_{name}' for name in names)}\n"
         f"entries read {accounting.read}, rejected {sum(accounting.rejected.values())}, "
         f"selected {accounting.selected}"
@@ -77,29 +77,35 @@ def _names(run_folder: Path, models: Sequence[str]) -> list[str]:
 
 
 def _score(
-    files: Sequence[str], taggers: dict[str, Tagger | CombinedTagger]
+    files: Sequence[str], taggers: dict[str, Tagger | MappedTagger]
 ) -> tuple[dict[str, npt.NDArray[Any]], Accounting]:
     schema = next(iter(taggers.values())).schema
+    # Under the names of scores.root, whatever the schema calls them.
+    identity = {
+        "event_number": schema.event_number,
+        "run_number": schema.run_number,
+        "hepdl_entry": "hepdl_entry",
+    }
     single = _single(taggers)
     accounting = Accounting()
     columns: dict[str, list[npt.NDArray[Any]]] = {}
     for chunk in iterate(files, schema, accounting=accounting, with_entry=True):
-        for name in ("event_number", "run_number", "hepdl_entry"):
-            if name in chunk.fields:
-                columns.setdefault(name, []).append(np.asarray(chunk[name]))
+        for name, own in identity.items():
+            if own is not None:
+                columns.setdefault(name, []).append(np.asarray(chunk[own]))
         scores = {name: model.predict(chunk) for name, model in single.items()}
         for name, tagger in taggers.items():
-            if isinstance(tagger, CombinedTagger):
-                scores[name] = tagger.combine(scores, chunk)
+            if isinstance(tagger, MappedTagger):
+                scores[name] = tagger.apply(scores, chunk)
             columns.setdefault(f"score_{name}", []).append(scores[name])
     return {name: np.concatenate(values) for name, values in columns.items()}, accounting
 
 
-def _single(taggers: dict[str, Tagger | CombinedTagger]) -> dict[str, Member]:
-    """Return every model that computes: those wanted and members of combinations, each once."""
+def _single(taggers: dict[str, Tagger | MappedTagger]) -> dict[str, Member]:
+    """Return every model that computes: those wanted and members of maps, each once."""
     found: dict[str, Member] = {}
     for tagger in taggers.values():
-        members = tagger.members if isinstance(tagger, CombinedTagger) else (tagger,)
+        members = tagger.members if isinstance(tagger, MappedTagger) else (tagger,)
         for member in members:
             found.setdefault(member.name, member)
     return found

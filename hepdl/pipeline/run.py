@@ -13,7 +13,6 @@ import yaml
 
 from hepdl.errors import ConfigError, StoppedError
 from hepdl.pipeline import logs
-from hepdl.pipeline.combined import CombinedTagger
 from hepdl.pipeline.environment import describe_environment
 from hepdl.pipeline.folders import (
     STAGES,
@@ -26,6 +25,7 @@ from hepdl.pipeline.folders import (
 )
 from hepdl.pipeline.launch import launch
 from hepdl.pipeline.load import Analysis, load_analysis
+from hepdl.pipeline.mapped import MappedTagger
 from hepdl.pipeline.processes.followers import Followers
 from hepdl.pipeline.request import Request
 from hepdl.pipeline.stages.evaluate import evaluate
@@ -75,8 +75,8 @@ class Run:
         """Return the comparison as ``text``, ``markdown``, ``latex``, ``csv`` or ``html``."""
         return comparison_table(self.metrics, style=style)
 
-    def load_model(self, name: str) -> Tagger | CombinedTagger:
-        """Return a trained model of this run, or a combination of some."""
+    def load_model(self, name: str) -> Tagger | MappedTagger:
+        """Return a trained model of this run, or a map of the scores of some."""
         return load_model(self.folder, name)
 
 

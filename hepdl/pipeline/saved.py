@@ -6,7 +6,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from hepdl.schema import Schema
 
 __all__ = [
     "SavedModel",
-    "is_combination",
+    "is_map",
     "load_card",
     "load_history",
     "load_saved",
@@ -36,8 +36,10 @@ __all__ = [
 
 # 2: with a calibration or with folds, which an older hepdl would leave out without a word.
 FORMAT_VERSION = 2
-# A combination: a map, and the names of its members. The newest format that is read.
+# A combination: a map, and the names of its members.
 COMBINATION_VERSION = 3
+# A map against nuisances, with their names. The newest format that is read.
+POSTHOC_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -134,32 +136,32 @@ def load_card(folder: Path) -> dict[str, Any]:
         )
         raise ConfigError(message)
     card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if card["format_version"] > COMBINATION_VERSION:
+    if card["format_version"] > POSTHOC_VERSION:
         message = (
-            f"{path}: format {card['format_version']} is newer than {COMBINATION_VERSION}, which this "
+            f"{path}: format {card['format_version']} is newer than {POSTHOC_VERSION}, which this "
             f"hepdl {__version__} reads: update hepdl"
         )
         raise DataError(message)
     return card
 
 
-def is_combination(card: Mapping[str, Any]) -> bool:
-    """Whether what was saved combines other models of the run, and has no parameters of its own."""
-    return card.get("kind") == "combination"
+def is_map(card: Mapping[str, Any]) -> bool:
+    """Whether what was saved maps scores of other models of the run, and has no parameters of its own."""
+    return card.get("kind") in ("combination", "posthoc")
 
 
 def load_saved(folder: Path) -> SavedModel:
     """Read what ``save_model`` wrote.
 
     Raises:
-        ConfigError: There is no model in the folder, one for each fold, or a combination.
+        ConfigError: There is no model in the folder, one for each fold, or a map of scores.
         DataError: The model was written by a newer hepdl, or its files do not fit together.
     """
     path = folder / "model.json"
     card = load_card(folder)
-    if is_combination(card):
+    if is_map(card):
         message = (
-            f"{folder} is the {card['method']} of the models {', '.join(card['members'])} beside it, "
+            f"{folder} is the {card['method']} of {_models(card['members'])} beside it, "
             "and has no parameters of its own; load it with hepdl.load_model"
         )
         raise ConfigError(message)
@@ -186,6 +188,10 @@ def load_saved(folder: Path) -> SavedModel:
     scaling = None if card["scaling"] is None else Scaling.from_dict(card["scaling"])
     made = Reconstruction.load(folder) if (folder / FILE_NAME).is_file() else None
     return SavedModel(card["name"], model, scaling, schema, card, _calibration(card, path), made)
+
+
+def _models(members: Sequence[str]) -> str:
+    return f"the model{'s' if len(members) > 1 else ''} {', '.join(members)}"
 
 
 def _calibration_as_dict(saved: SavedModel) -> dict[str, Any]:

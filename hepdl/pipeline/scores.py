@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ import numpy.typing as npt
 from hepdl.events.split import PARTS
 from hepdl.io import write_table
 from hepdl.io.tables import read_table
-from hepdl.pipeline.combined import load_maps, transformed
 from hepdl.pipeline.config import AnalysisConfig
 from hepdl.pipeline.dataset import Dataset, evaluation_weights
+from hepdl.pipeline.mapped import load_maps, nuisances_of, transformed
 from hepdl.pipeline.progress import progress
 from hepdl.pipeline.saved import load_card, load_saved
 from hepdl.pipeline.scoring import score_arranged
@@ -34,7 +33,7 @@ class ModelScores:
     """The scores of one model; with folds each event is scored by the model that has not seen it.
 
     Attributes:
-        by_seed: Scores by seed; nothing for a combination, which takes the chosen ones.
+        by_seed: Scores by seed; nothing for a map of scores, which takes the chosen ones.
         chosen: Of the seed that the validation part chose; with folds each fold chose its own.
         seen: With folds, by the model of the next fold, which has seen the event; else None.
 
@@ -48,7 +47,7 @@ class ModelScores:
 
     @property
     def trainings(self) -> tuple[Values, ...]:
-        """The scores of each seed in rising order; those of a combination alone."""
+        """The scores of each seed in rising order; that of a map alone."""
         return tuple(self.by_seed[seed] for seed in sorted(self.by_seed)) or (self.chosen,)
 
 
@@ -56,7 +55,7 @@ Scores = dict[str, ModelScores]
 
 
 def score_models(work: Work, dataset: Dataset) -> Scores:
-    """Return the scores of all events by all models of the run, and by their combinations."""
+    """Return the scores of all events by all models of the run, and by the maps of these."""
     config = work.analysis.config
     folds = config.split.fold_numbers
     n_wanted = sum(len(config.train_of(name).seeds) * len(folds) for name in config.models)
@@ -80,27 +79,28 @@ def score_models(work: Work, dataset: Dataset) -> Scores:
                     folder = work.folder.model(name, best, fold)
                     seen[before] = score_rows(work, dataset, folder, before)
             scores[name] = ModelScores(found, chosen, seen)
-    for name, combination in config.combinations.items():
-        members = [scores[member] for member in combination.of]
-        scores[name] = _combined(work, dataset, work.folder.model(name), members)
+    for name in config.maps:
+        scores[name] = _mapped(work, dataset, name, scores)
     return scores
 
 
-def _combined(
-    work: Work, dataset: Dataset, folder: Path, members: Sequence[ModelScores]
-) -> ModelScores:
-    """Return the scores of a combination from those of its members' chosen seeds."""
-    folds = work.analysis.config.split.fold_numbers
+def _mapped(work: Work, dataset: Dataset, name: str, scores: Scores) -> ModelScores:
+    """Return the scores that a map makes of those of its members' chosen seeds."""
+    config = work.analysis.config
+    folds, folder = config.split.fold_numbers, work.folder.model(name)
+    members = [scores[member] for member in config.maps[name].members]
+    names = config.maps[name].nuisances
     columns = np.column_stack([member.chosen for member in members])
     chosen = np.zeros(len(dataset), dtype=np.float32)
     seen = None if dataset.folds is None else chosen.copy()
     for fold, fitted in zip(folds, load_maps(folder), strict=True):
         rows = dataset.rows_of_fold(fold)
-        chosen[rows] = transformed(fitted, columns[rows])
+        chosen[rows] = transformed(fitted, columns[rows], nuisances_of(dataset, names, rows))
         if seen is not None and fold is not None:
             before = dataset.rows_of_fold((fold - 1) % len(folds))
-            of_before = [m.seen[before] for m in members if m.seen is not None]
-            seen[before] = transformed(fitted, np.column_stack(of_before))
+            of_before = np.column_stack([m.seen[before] for m in members if m.seen is not None])
+            nuisance = nuisances_of(dataset, names, before)
+            seen[before] = transformed(fitted, of_before, nuisance)
     return ModelScores({}, chosen, seen)
 
 
@@ -179,6 +179,6 @@ def read_scores(path: Path, config: AnalysisConfig) -> Scores:
         columns = [f"score_{name}" if len(seeds) == 1 else f"score_{name}_seed{s}" for s in seeds]
         by_seed = {seed: table[column] for seed, column in zip(seeds, columns, strict=True)}
         scores[name] = ModelScores(by_seed, table[f"score_{name}"], table.get(f"score_{name}_seen"))
-    for name in config.combinations:
+    for name in config.maps:
         scores[name] = ModelScores({}, table[f"score_{name}"], table.get(f"score_{name}_seen"))
     return scores

@@ -16,9 +16,9 @@ import numpy.typing as npt
 from hepdl.evaluate.binned_significance import binned_significance, equal_signal_edges
 from hepdl.evaluate.bootstrap.poisson import Bootstrap
 from hepdl.evaluate.significance import significance_scan
-from hepdl.pipeline.combined import load_maps, transformed
 from hepdl.pipeline.config import EvaluateConfig
 from hepdl.pipeline.dataset import Dataset
+from hepdl.pipeline.mapped import load_maps, nuisances_of, transformed
 from hepdl.pipeline.progress import progress
 from hepdl.pipeline.scores import score_rows
 from hepdl.pipeline.variation_numbers import Version
@@ -203,12 +203,13 @@ def _scores_of_fold(
     work: Work, dataset: Dataset, name: str, fold: int, rows: Integers
 ) -> npt.NDArray[np.float32]:
     """Return the scores of some events by the chosen model of one fold."""
-    combination = work.analysis.config.combinations.get(name)
-    if combination is None:
+    wanted = work.analysis.config.maps.get(name)
+    if wanted is None:
         return score_rows(work, dataset, work.folder.model(name, fold=fold), rows)
-    members = [_scores_of_fold(work, dataset, m, fold, rows) for m in combination.of]
+    members = [_scores_of_fold(work, dataset, m, fold, rows) for m in wanted.members]
     fitted = load_maps(work.folder.model(name))[fold]
-    return transformed(fitted, np.column_stack(members))
+    nuisance = nuisances_of(dataset, wanted.nuisances, rows)
+    return transformed(fitted, np.column_stack(members), nuisance)
 
 
 def _scaled(dataset: Dataset, rows: Integers, normalisation: Normalisation) -> Floats | None:

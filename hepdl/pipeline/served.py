@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hepdl.errors import DataError
-from hepdl.pipeline.combined import CombinedTagger
-from hepdl.pipeline.saved import is_combination, load_card
+from hepdl.pipeline.mapped import MappedTagger
+from hepdl.pipeline.saved import is_map, load_card
 from hepdl.pipeline.tagger import Tagger, load_model
 from hepdl.schema import Schema
 
@@ -23,10 +23,10 @@ class ServedModel:
     """What ``mlflow.pyfunc.load_model`` hands out.
 
     Args:
-        tagger: The trained model, or a combination.
+        tagger: The trained model, or a map of the scores of some.
     """
 
-    def __init__(self, tagger: Tagger | CombinedTagger) -> None:
+    def __init__(self, tagger: Tagger | MappedTagger) -> None:
         self.tagger = tagger
 
     def predict(
@@ -52,15 +52,15 @@ def _load_pyfunc(path: str) -> ServedModel:
 
     Args:
         path: A folder laid out like the output folder of a run, with one model in it, or with one
-            combination and its members.
+            map of scores and its members.
     """
     folders = sorted((Path(path) / "models").iterdir())
-    combined = [folder for folder in folders if is_combination(load_card(folder))]
-    (folder,) = combined or folders
+    maps = [folder for folder in folders if is_map(load_card(folder))]
+    (folder,) = maps or folders
     return ServedModel(load_model(path, folder.name))
 
 
-def _check_event_number(table: Any, tagger: Tagger | CombinedTagger) -> None:
+def _check_event_number(table: Any, tagger: Tagger | MappedTagger) -> None:
     """Folds go by the event number: one that is made up would pick a model that saw the event."""
     name = tagger.schema.event_number
     if name not in table.columns:

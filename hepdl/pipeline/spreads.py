@@ -50,7 +50,7 @@ class Cards:
     """What was saved with the models of one name.
 
     Attributes:
-        by_seed: Of each seed, one for each fold; one without folds. Nothing for a combination.
+        by_seed: Of each seed, one for each fold; one without folds. Nothing for a map of scores.
         chosen: Of the seed that the validation part chose, in each fold.
     """
 
@@ -65,7 +65,7 @@ class Cards:
 
 
 def _whole(value: Any) -> int | None:
-    """Return a whole number; None of what a combination does not have."""
+    """Return a whole number; None of what a map of scores does not have."""
     return None if value is None else int(value)
 
 

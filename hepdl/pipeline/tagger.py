@@ -16,10 +16,10 @@ import torch
 from hepdl.events.split import fold_of
 from hepdl.events.table import from_awkward
 from hepdl.io import iterate
-from hepdl.pipeline.combined import CombinedTagger, load_maps, member_folders
 from hepdl.pipeline.dataset import arrange
 from hepdl.pipeline.fold_models import load_folds
-from hepdl.pipeline.saved import SavedModel, is_combination, load_card
+from hepdl.pipeline.mapped import MappedTagger, load_maps, member_folders
+from hepdl.pipeline.saved import SavedModel, is_map, load_card
 from hepdl.pipeline.scoring import score_arranged, score_by_fold
 from hepdl.schema import Schema, complete
 from hepdl.train import choose_device
@@ -64,7 +64,8 @@ class Tagger:
         return self.saved.schema.without_truth()
 
     @cached_property
-    def _in_memory(self) -> Schema:
+    def in_memory(self) -> Schema:
+        """What a table must hold: as `schema`, and its entries are selected."""
         return self.saved.schema.without_truth(selects=False)
 
     @property
@@ -99,8 +100,8 @@ class Tagger:
     def _score(self, table: ak.Array) -> npt.NDArray[np.float32]:
         # The label plays no part in prediction.
         events = from_awkward(
-            complete(table, self._in_memory),
-            self._in_memory,
+            complete(table, self.in_memory),
+            self.in_memory,
             label="background",
             process="",
             process_names=("",),
@@ -118,23 +119,23 @@ class Tagger:
 
 def load_model(
     run: Path | str, name: str | None = None, *, device: str = "auto"
-) -> Tagger | CombinedTagger:
-    """Return a trained model of a run, or a combination with its members.
+) -> Tagger | MappedTagger:
+    """Return a trained model of a run, or a map of scores with its members.
 
     Args:
         run: The output folder of the run; without a name, the folder of one model.
-        name: The key of the model under ``models:`` or ``combinations:``.
+        name: The key of the model under ``models:``, ``combinations:`` or ``posthoc:``.
         device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
-        ConfigError: There is no such model, or a member of a combination is not there.
-        DataError: A member is not the one that was combined.
+        ConfigError: There is no such model, or a member of a map is not there.
+        DataError: A member is not the one that the map was fitted to.
     """
     folder = Path(run) if name is None else Path(run) / "models" / name
     card = load_card(folder)
-    if is_combination(card):
+    if is_map(card):
         members = [_load(path, device) for path in member_folders(folder, card)]
-        return CombinedTagger(tuple(members), load_maps(folder), card)
+        return MappedTagger(tuple(members), load_maps(folder), card)
     return _load(folder, device)
 
 

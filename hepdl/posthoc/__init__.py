@@ -8,7 +8,7 @@ A map is a frozen object that is made by ``fit`` and travels as plain numbers wi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -88,6 +88,7 @@ class Combination(Protocol):
         """Return the map that ``as_dict`` wrote down."""
 
 
+@runtime_checkable
 class Flattening(Protocol):
     """Turns the scores of one model into scores whose distribution no nuisance changes.
 

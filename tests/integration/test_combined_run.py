@@ -18,9 +18,9 @@ from hepdl.evaluate.roc import auc
 from hepdl.io import write_table
 from hepdl.io.tables import read_table
 from hepdl.pipeline.check import check_analysis
-from hepdl.pipeline.combined import CombinedTagger, load_maps
 from hepdl.pipeline.folders import RunFolder, file_hash
 from hepdl.pipeline.load import load_analysis
+from hepdl.pipeline.mapped import MappedTagger, load_maps
 from hepdl.pipeline.predict import predict_files
 from hepdl.pipeline.run import Run
 from hepdl.pipeline.saved import load_saved
@@ -221,7 +221,7 @@ def test_a_combination_alone_can_be_predicted(folded: Run, folder: Path, tmp_pat
 
 def test_a_combination_is_loaded_and_used_like_a_model(folded: Run, folder: Path) -> None:
     tagger = folded.load_model("stack")
-    assert isinstance(tagger, CombinedTagger)
+    assert isinstance(tagger, MappedTagger)
     assert [member.name for member in tagger.members] == MEMBERS
     assert tagger.card["members"] == MEMBERS
     files = simulated(folder)

@@ -17,7 +17,7 @@ from hepdl.evaluate.significance import asimov_significance
 from hepdl.events.split import in_validation
 from hepdl.io.tables import read_table
 from hepdl.pipeline.check import check_analysis
-from hepdl.pipeline.combined import load_maps
+from hepdl.pipeline.mapped import load_maps
 from hepdl.pipeline.run import Run
 from hepdl.pipeline.sensitivity import choose
 from tests.integration.varied_files import (

@@ -13,6 +13,7 @@ from hepdl.errors import DataError
 from hepdl.evaluate.bootstrap.poisson import Bootstrap
 from hepdl.pipeline.assignment_report import assignment_efficiency
 from hepdl.pipeline.attention import attends
+from hepdl.pipeline.config import MapConfig, PosthocConfig
 from hepdl.pipeline.dataset import Dataset, evaluation_weights
 from hepdl.pipeline.dependence_numbers import dependence_of_folds
 from hepdl.pipeline.fold_models import load_folds
@@ -42,7 +43,15 @@ __all__ = ["evaluate", "selected_test"]
 log = logging.getLogger(__name__)
 
 # Numbers of single seeds and folds, the nuisances beyond the first, and words: in metrics.json only.
-_NOT_RECORDED = {"seeds", "folds", "dependence_on", "diagnosis", "combination", "systematics"}
+_NOT_RECORDED = {
+    "seeds",
+    "folds",
+    "dependence_on",
+    "diagnosis",
+    "combination",
+    "posthoc",
+    "systematics",
+}
 FORMAT_VERSION = 1
 
 
@@ -117,6 +126,8 @@ def _metrics(
     nuisances = set(config.evaluate.nuisances)
     for name in config.models:
         nuisances |= set(config.decorrelation_of(name).nuisances) - {SYSTEMATIC, DOMAIN}
+    for wanted in config.maps.values():
+        nuisances |= set(wanted.nuisances)
     models: dict[str, dict[str, Any]] = {}
     rankings: dict[str, dict[str, Any]] = {}
     with progress("evaluating", len(scores)) as advance:
@@ -143,8 +154,8 @@ def _metrics(
                         name=first,
                         config=config.evaluate,
                     )
-            if name in config.combinations:
-                models[name]["combination"] = _combination(work, name, models)
+            if name in config.maps:
+                models[name] |= _made_of(config.maps[name], models)
             looks = looks_of(work.folder.model(name))
             if looks:
                 models[name]["diagnosis"] = verdict_of(looks)
@@ -209,11 +220,13 @@ def _yields(dataset: Dataset, physical: npt.NDArray[np.float64] | None) -> dict[
     return {"yields": measure_yields(dataset.events, physical, dataset.index("test"))}
 
 
-def _combination(work: Work, name: str, models: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a combination is made of: its method, and its members with their chosen seeds."""
-    combination = work.analysis.config.combinations[name]
-    members = {member: models[member]["chosen_seed"] for member in combination.of}
-    return {"method": combination.method, "members": members}
+def _made_of(wanted: MapConfig, models: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a map of scores is made, and its members with their chosen seeds."""
+    members = {member: models[member]["chosen_seed"] for member in wanted.members}
+    found: dict[str, Any] = {"method": wanted.method, "members": members}
+    if isinstance(wanted, PosthocConfig):
+        found |= {"nuisances": list(wanted.nuisances), "options": wanted.options}
+    return {wanted.kind: found}
 
 
 def _cards(work: Work, name: str) -> Cards:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from hepdl.events import ParticleInputs
 from hepdl.kinematics import PARTICLE_FEATURES
-from hepdl.pipeline.combined import member_folders
-from hepdl.pipeline.combining import combine_models
 from hepdl.pipeline.fitting import FitTask, fit_task, fit_tasks, is_network
 from hepdl.pipeline.fold_models import load_folds, save_folds
+from hepdl.pipeline.map_fits import fit_maps
+from hepdl.pipeline.mapped import member_folders
 from hepdl.pipeline.saved import SavedModel, load_card
 from hepdl.pipeline.stages.prepare import load_dataset
 from hepdl.pipeline.work import Outcome, Work
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def fit(work: Work) -> Outcome:
-    """Train what is not trained yet, choose a seed of each model, and combine the models."""
+    """Train what is not trained yet, choose a seed of each model, and fit the maps of their scores."""
     dataset = load_dataset(work)
     config = work.analysis.config
     outputs: list[Path] = []
@@ -36,9 +36,9 @@ def fit(work: Work) -> Outcome:
                 with _helpers(work, task):
                     fit_task(work, dataset, task)
         outputs += _settle(work, name)
-    combine_models(work, dataset)
-    for name in config.combinations:
-        outputs += _settle_combination(work, name)
+    fit_maps(work, dataset)
+    for name in config.maps:
+        outputs += _settle_map(work, name)
     shutil.rmtree(work.folder.path / "checkpoints", ignore_errors=True)
     return Outcome(outputs)
 
@@ -65,8 +65,8 @@ def _settle(work: Work, name: str) -> list[Path]:
     return files
 
 
-def _settle_combination(work: Work, name: str) -> list[Path]:
-    """Record a combination, and return its files."""
+def _settle_map(work: Work, name: str) -> list[Path]:
+    """Record a map of scores, and return its files."""
     config = work.analysis.config
     folder = work.folder.model(name)
     files = [folder / "model.json"]
@@ -76,7 +76,8 @@ def _settle_combination(work: Work, name: str) -> list[Path]:
     inputs: dict[str, str] = {}
     for member in members:
         inputs |= _signature(load_folds(member))
-    work.recorder.params(config.combinations[name].model_dump(mode="json"), model=name)
+    inputs |= dict.fromkeys(config.maps[name].nuisances, "float")
+    work.recorder.params(config.maps[name].model_dump(mode="json"), model=name)
     work.recorder.model(folder, name=name, inputs=inputs, members=members)
     return files
 

@@ -1,7 +1,8 @@
-"""A combination of models on disk and in scripts: a map, and the members beside it.
+"""A map of the scores of models on disk and in scripts: a map, and the members beside it.
 
-``models/NAME/model.json`` says ``"kind": "combination"``, names the members and holds the map; the
-members are the folders of these names beside it. With folds each one has its own map.
+``models/NAME/model.json`` says ``"kind": "combination"`` (of several models) or ``"posthoc"`` (of one, against
+nuisances), names the members and nuisances and holds the map; the members are the folders of these names
+beside it. With folds each one has its own map.
 """
 
 from __future__ import annotations
@@ -15,29 +16,36 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from hepdl.errors import ConfigError, DataError
+from hepdl.errors import ConfigError, DataError, SchemaError, unknown_name
 from hepdl.events.split import fold_of
 from hepdl.io import iterate
 from hepdl.pipeline import parts
+from hepdl.pipeline.dataset import Dataset
 from hepdl.pipeline.folders import file_hash
 from hepdl.pipeline.saved import load_card
-from hepdl.posthoc import Combination
-from hepdl.schema import Schema
+from hepdl.posthoc import Combination, Flattening
+from hepdl.schema import Schema, complete
 
 __all__ = [
-    "CombinedTagger",
+    "MappedTagger",
     "Member",
+    "ScoreMap",
     "card_hash",
     "load_maps",
     "member_folders",
+    "nuisances_of",
     "transformed",
 ]
 
 Scores = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
+ScoreMap = Combination | Flattening
+# How a card names its kind, and what parts of this kind are called.
+PARTS_OF = {"combination": "combinations", "posthoc": "posthoc"}
 
 
 class Member(Protocol):
-    """What a combination needs of a trained model."""
+    """What a map needs of a trained model."""
 
     @property
     def name(self) -> str:
@@ -47,27 +55,31 @@ class Member(Protocol):
     def schema(self) -> Schema:
         """What the files must hold."""
 
+    @property
+    def in_memory(self) -> Schema:
+        """What a table must hold; its entries are selected."""
+
     def predict(self, events: ak.Array) -> Scores:
         """Return the score of each entry."""
 
 
 @dataclass(frozen=True)
-class CombinedTagger:
-    """A combination of trained models of a run; it is used like a `hepdl.Tagger`.
+class MappedTagger:
+    """A map of the scores of trained models of a run; it is used like a `hepdl.Tagger`.
 
     Attributes:
         members: The models, in the order of the map.
         maps: From their scores to one; with folds one for each.
-        card: Names of the members, method, validation AUC; sums over the members.
+        card: Names of members and nuisances, method, validation AUC; sums over the members.
     """
 
     members: tuple[Member, ...]
-    maps: tuple[Combination, ...]
+    maps: tuple[ScoreMap, ...]
     card: dict[str, Any]
 
     @property
     def name(self) -> str:
-        """The key of the combination in the configuration."""
+        """The key of the map in the configuration."""
         return str(self.card["name"])
 
     @property
@@ -76,7 +88,7 @@ class CombinedTagger:
         return self.members[0].schema
 
     @property
-    def folds(self) -> tuple[Combination, ...]:
+    def folds(self) -> tuple[ScoreMap, ...]:
         """The maps of all folds, or nothing without folds."""
         return self.maps if "folds" in self.card else ()
 
@@ -90,49 +102,81 @@ class CombinedTagger:
             ``(n_entries,)``, in the order of the entries.
 
         Raises:
-            SchemaError: A field that a member needs is not there.
+            SchemaError: A field that a member or the map needs is not there.
         """
         chunks = [events] if isinstance(events, ak.Array) else iterate(events, self.schema)
         found = [
-            self.combine({member.name: member.predict(chunk) for member in self.members}, chunk)
+            self.apply({member.name: member.predict(chunk) for member in self.members}, chunk)
             for chunk in chunks
         ]
         return np.concatenate(found) if found else np.zeros(0, dtype=np.float32)
 
-    def combine(self, scores: Mapping[str, Scores], table: ak.Array) -> Scores:
-        """Return the combined scores of entries that the members have scored.
+    def apply(self, scores: Mapping[str, Scores], table: ak.Array) -> Scores:
+        """Return the mapped scores of entries that the members have scored.
 
         Args:
             scores: Of each member by name.
-            table: The entries; with folds their event number says which map is theirs.
+            table: The entries: their nuisances, and with folds the event number, which says whose map is theirs.
 
         Shapes:
             scores: ``(n_entries,)`` each → ``(n_entries,)``.
+
+        Raises:
+            SchemaError: A nuisance is not there.
         """
         columns = np.column_stack([scores[member.name] for member in self.members])
+        nuisance = self._nuisances(table)
         if not self.folds:
-            return transformed(self.maps[0], columns)
-        fold = fold_of(np.asarray(table[self.schema.event_number]), len(self.maps))
+            return transformed(self.maps[0], columns, nuisance)
+        fold = fold_of(np.asarray(table[self.members[0].in_memory.event_number]), len(self.maps))
         found = np.zeros(len(columns), dtype=np.float32)
         for number, fitted in enumerate(self.maps):
-            found[fold == number] = transformed(fitted, columns[fold == number])
+            inside = fold == number
+            found[inside] = transformed(fitted, columns[inside], nuisance[inside])
         return found
 
+    def _nuisances(self, table: ak.Array) -> Floats:
+        """Return the nuisances of entries; derived and computed fields are added if need be."""
+        names = [str(name) for name in self.card.get("nuisances", ())]
+        if not set(names) <= set(table.fields):
+            table = complete(table, self.members[0].in_memory)
+        for name in names:
+            if name not in table.fields:
+                where = f"nuisances of {self.name}"
+                raise SchemaError(unknown_name("field", name, table.fields, where=where))
+        columns = [np.asarray(table[name], dtype=np.float64) for name in names]
+        return np.stack(columns, axis=1) if columns else np.zeros((len(table), 0))
 
-def transformed(fitted: Combination, columns: npt.NDArray[np.float32]) -> Scores:
-    """Return combined scores as they are stored.
+
+def transformed(fitted: ScoreMap, columns: npt.NDArray[np.float32], nuisance: Floats) -> Scores:
+    """Return mapped scores as they are stored.
+
+    Args:
+        fitted: A combination, or a map of one model against nuisances.
+        columns: The scores of the members.
+        nuisance: Their nuisances; no columns for a combination.
 
     Shapes:
-        columns: ``(n_events, n_members)`` → ``(n_events,)``.
+        columns ``(n_events, n_members)``, nuisance ``(n_events, n_nuisances)`` → ``(n_events,)``.
     """
-    return np.asarray(fitted.transform(columns), dtype=np.float32)
+    if isinstance(fitted, Flattening):
+        found = fitted.transform(columns[:, 0], nuisance)
+    else:
+        found = fitted.transform(columns)
+    return np.asarray(found, dtype=np.float32)
+
+
+def nuisances_of(dataset: Dataset, names: Sequence[str], rows: npt.NDArray[np.int64]) -> Floats:
+    """Return the nuisances of some events, ``(n_rows, n_nuisances)``; no columns without names."""
+    columns = [dataset.column(name)[rows] for name in names]
+    return np.stack(columns, axis=1) if columns else np.zeros((len(rows), 0))
 
 
 def member_folders(folder: Path, card: Mapping[str, Any]) -> tuple[Path, ...]:
-    """Return the folders of the members of a combination, in the order of the map.
+    """Return the folders of the members of a map, in its order.
 
     Args:
-        folder: ``models/NAME`` of the combination.
+        folder: ``models/NAME`` of the map.
         card: Its content.
 
     Raises:
@@ -150,11 +194,11 @@ def member_folders(folder: Path, card: Mapping[str, Any]) -> tuple[Path, ...]:
     return tuple(folder.parent / member for member in members)
 
 
-def load_maps(folder: Path) -> tuple[Combination, ...]:
+def load_maps(folder: Path) -> tuple[ScoreMap, ...]:
     """Return the maps of all folds in their order; the one map if there are no folds.
 
     Args:
-        folder: ``models/NAME`` of a combination.
+        folder: ``models/NAME`` of a combination or posthoc map.
 
     Raises:
         ConfigError: There is none, or a member is not there.
@@ -166,7 +210,7 @@ def load_maps(folder: Path) -> tuple[Combination, ...]:
     return tuple(_load_map(folder, member_folders(folder, card), fold) for fold in folds)
 
 
-def _load_map(folder: Path, members: Sequence[Path], fold: int | None) -> Combination:
+def _load_map(folder: Path, members: Sequence[Path], fold: int | None) -> ScoreMap:
     place = folder if fold is None else folder / "folds" / str(fold)
     card = load_card(place)
     for member in members:
@@ -176,8 +220,9 @@ def _load_map(folder: Path, members: Sequence[Path], fold: int | None) -> Combin
                 f"in {member}: put that one back, or continue the run with --resume"
             )
             raise DataError(message)
-    kind = parts.module("combinations", card["method"], where=str(place / "model.json"))
-    found: Combination = getattr(kind, kind.__all__[0]).from_dict(card["map"])
+    where = str(place / "model.json")
+    made: Any = parts.part(PARTS_OF[card["kind"]], card["method"], where=where)
+    found: ScoreMap = made.from_dict(card["map"])
     return found
 
 

@@ -145,14 +145,25 @@ def distances_between(variations: Mapping[str, Version], model: str) -> dict[str
         model: Whose scores.
 
     Returns:
-        Kolmogorov-Smirnov distance beside its null, under ``"low, high"``.
+        Kolmogorov-Smirnov distance, the mean over the seeds, beside its null, under ``"low, high"``.
     """
-    found = {}
-    for one, other in combinations(variations, 2):
-        samples = [variations[name] for name in (one, other)]
-        scores = [v.scores[model].chosen[v.sample.index] for v in samples]
-        distance = kolmogorov_smirnov(*scores, *(v.sample.weight for v in samples))
-        found[f"{one}, {other}"] = {"value": distance.value, "null": distance.null.as_dict()}
+    found: dict[str, Any] = {}
+    for names in combinations(variations, 2):
+        samples = [variations[name] for name in names]
+        pairs = zip(*(version.scores[model].trainings for version in samples), strict=True)
+        distances = [
+            kolmogorov_smirnov(
+                *(scores[v.sample.index] for scores, v in zip(pair, samples, strict=True)),
+                *(v.sample.weight for v in samples),
+            )
+            for pair in pairs
+        ]
+        values = [distance.value for distance in distances]
+        found[", ".join(names)] = {
+            "value": float(np.mean(values)),
+            "null": distances[0].null.as_dict(),
+            **({"seeds": values} if len(values) > 1 else {}),
+        }
     return found
 
 

@@ -25,8 +25,10 @@ from hepdl.evaluate.jensen_shannon import jensen_shannon
 from hepdl.evaluate.kolmogorov_smirnov import kolmogorov_smirnov
 from hepdl.evaluate.mutual_information import mutual_information
 from hepdl.evaluate.roc import auc, background_rejection
+from hepdl.evaluate.shifted_significance import shifted_significance_scan
 from hepdl.evaluate.significance import significance_scan
 from hepdl.evaluate.spectra import background_spectra
+from hepdl.evaluate.uniformity import uniformity
 from hepdl.evaluate.variations import VariedSample, varied_spectra
 
 EDGES = np.linspace(-4.0, 4.0, 9)
@@ -134,7 +136,24 @@ def variations(_label, scores, values, weight):
     return [*found.value, found.total.value]
 
 
+def shifted(label, scores, values, weight):
+    found = shifted_significance_scan(
+        label, scores, np.asarray(values) > 0.0, weight, signal=10.0, background=100.0,
+        bootstrap=Bootstrap(np.zeros(len(label), dtype=int), 2), signal_efficiencies=(0.3, 0.5, 0.8),
+    )  # fmt: skip
+    return [*found.value, *found.background, *found.shift]
+
+
+def flatness(label, scores, values, weight):
+    binned = efficiencies_at(label, scores, values, weight, edges=EDGES)["background"]
+    found = uniformity(binned)
+    # The chi-square knows how many events there are.
+    return [found.mean, found.spread]
+
+
 METRICS = {
+    "shifted_significance": shifted,
+    "uniformity": flatness,
     "assignments": assignments,
     "binned_significance": histogram_significance,
     "significance": significance,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import awkward as ak
 import numpy as np
@@ -15,7 +16,7 @@ from hepdl.events.assigned import join_assigned
 from hepdl.events.containers import Events, Jagged, JetTrees
 from hepdl.schema import Schema
 
-__all__ = ["concatenate", "from_awkward"]
+__all__ = ["concatenate", "from_awkward", "with_constants"]
 
 LABELS = {"signal": 1, "background": 0, "unlabelled": -1}
 
@@ -76,6 +77,20 @@ def from_awkward(
         process_names=tuple(process_names),
         truth_names=schema.truth,
     )
+
+
+def with_constants(events: Events, constants: Mapping[str, float]) -> Events:
+    """Return events with further observers that have one value for all of them.
+
+    Args:
+        events: Of one process.
+        constants: Value by name; none of the names is a field of the events.
+    """
+    columns = {
+        name: torch.full((len(events),), value, dtype=torch.float64)
+        for name, value in sorted(constants.items())
+    }
+    return replace(events, observers={**events.observers, **columns})
 
 
 def concatenate(parts: Sequence[Events]) -> Events:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from hepdl.pipeline.data_config import ProcessConfig, SimulateConfig, SystematicsConfig
 from hepdl.pipeline.decorrelation_config import (
+    AmsConfig,
     DecorrelationConfig,
     DependenceConfig,
     PosthocConfig,
@@ -278,6 +279,7 @@ class EvaluateConfig(_Strict):
     efficiency_variables: tuple[str, ...] = ()
     nuisances: tuple[str, ...] = ()
     dependence: DependenceConfig = DependenceConfig()
+    ams: AmsConfig | None = None
     against: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")], str] = {}
     reference: str | None = None
     luminosity: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -324,6 +326,11 @@ class AnalysisConfig(_Strict):
     def unlabelled(self) -> tuple[str, ...]:
         """The processes whose events have no label."""
         return tuple(n for n, process in self.processes.items() if process.label == "unlabelled")
+
+    @property
+    def constants(self) -> tuple[str, ...]:
+        """The columns that processes give to all of their events."""
+        return tuple(dict.fromkeys(n for p in self.processes.values() for n in p.constants))
 
     @property
     def contenders(self) -> tuple[str, ...]:

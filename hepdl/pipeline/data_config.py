@@ -32,6 +32,9 @@ class ProcessConfig(_Strict):
     Without a ``label`` the schema's label branch says what each entry is. ``unlabelled`` events, e.g. data,
     take part in trainings with the nuisance ``domain`` alone.
 
+    ``constants`` are columns with one value for all of its events, e.g. ``{pile_up: 1}`` for a sample that was
+    made with pile-up: nuisances and numbers may use them, inputs never.
+
     The weight w of an event is worth ``w * cross_section [pb] * k_factor * filter_efficiency *
     luminosity / sum_of_weights`` events. ``sum_of_weights`` is that of all generated events, selected or not:
     a number, or a branch (or ``TTREE:BRANCH``) that is added up over all entries of all files.
@@ -43,6 +46,10 @@ class ProcessConfig(_Strict):
     cross_section: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     k_factor: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     filter_efficiency: float = Field(default=1.0, gt=0, le=1)
+    constants: dict[
+        Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")],
+        Annotated[float, Field(allow_inf_nan=False)],
+    ] = {}
     # YAML reads 1e6 as text.
     sum_of_weights: Annotated[float | str | None, Field(union_mode="left_to_right")] = None
 

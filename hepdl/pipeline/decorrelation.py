@@ -32,6 +32,11 @@ def decorrelation_problems(config: AnalysisConfig, schema: Schema, *, file: str)
         file: Name of the analysis, for messages.
     """
     problems = []
+    if config.evaluate.ams is not None and config.split.folds is not None:
+        problems.append(
+            f"evaluate.ams in {file}: the cut is chosen on the validation part, and with split.folds every "
+            "entry is tested; use fractions"
+        )
     for name, model in config.models.items():
         wanted = config.decorrelation_of(name)
         where = f"models.{name}.decorrelation in {file}"

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 __all__ = [
+    "AmsConfig",
     "DecorrelationConfig",
     "DependenceConfig",
     "PosthocConfig",
@@ -138,3 +139,15 @@ class DependenceConfig(_Strict):
                 message = f"'ranges.{name}' is [{low:g}, {high:g}]: it must rise"
                 raise ValueError(message)
         return value
+
+
+class AmsConfig(_Strict):
+    """A significance with a background that moves with a nuisance of two values.
+
+    ``signal`` and ``background`` are expected before any cut on the score; the background behind a cut is the
+    mean over the two values, and its uncertainty their distance.
+    """
+
+    nuisance: str
+    signal: float = Field(default=100.0, gt=0, allow_inf_nan=False)
+    background: float = Field(default=1000.0, gt=0, allow_inf_nan=False)

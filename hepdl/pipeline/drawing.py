@@ -34,6 +34,7 @@ from hepdl.pipeline.fold_models import load_folds
 from hepdl.pipeline.saved import load_card, load_history
 from hepdl.pipeline.scores import Scores
 from hepdl.pipeline.sensitivity_report import draw_scans, draw_varied_scores
+from hepdl.pipeline.shifted import draw_ams
 from hepdl.pipeline.stages.evaluate import selected_test
 from hepdl.pipeline.stages.prepare import load_dataset
 from hepdl.pipeline.work import Work
@@ -95,6 +96,8 @@ CAPTIONS = {
     "of them, and the decay with the masses that follow.",
     "significance": "Expected significance of the test events, at {luminosity:g} /fb, against the cut, with the "
     "error of the Monte-Carlo sample, and the background entries that are left to know it.",
+    "ams": "Approximate median significance of the test events against the cut, the background known to the distance "
+    "between its two values of {ams}; points are the cuts that the validation events chose.",
     "variations": "Scores of the test events and of their variations, and the ratio of the two; events are "
     "shared, so that the ratio is known better than each of them.",
     "flattening": "The spectra that only reflect how the samples were made, before and after the "
@@ -145,7 +148,9 @@ class Drawing:
 
     def units(self, names: tuple[str, ...]) -> dict[str, str]:
         """Return the unit of each field, empty for pure numbers."""
-        units = {name: self.work.analysis.schema.unit_in_memory(name) for name in names}
+        schema = self.work.analysis.schema
+        known = {*schema.flat_fields}
+        units = {name: schema.unit_in_memory(name) if name in known else "1" for name in names}
         return {name: "" if unit == "1" else unit for name, unit in units.items()}
 
 
@@ -163,6 +168,10 @@ def figures_of(drawing: Drawing) -> Iterator[tuple[str, str, Draw]]:
     yield "Scores and calibration", "reliability", partial(_reliability, drawing)
     if config.evaluate.luminosity is not None:
         yield "Significance", "significance", partial(draw_scans, drawing.work)
+    if config.evaluate.ams is not None:
+        numbers = drawing.metrics["models"]
+        draw = partial(draw_ams, drawing.dataset, drawing.scores, config, numbers)
+        yield "Significance", "ams", draw
     if config.systematics.ttrees:
         yield "Systematics", "variations", partial(draw_varied_scores, drawing.work)
     yield from dependence_figures(drawing)
@@ -187,10 +196,11 @@ def caption_of(name: str, drawing: Drawing) -> str:
     kind = next(key for key in sorted(CAPTIONS, key=len, reverse=True) if name.startswith(key))
     nuisance = name.removeprefix(f"{kind}_")
     wanted = drawing.config.evaluate
+    ams = "" if wanted.ams is None else wanted.ams.nuisance
     n_models, n_shown = len(drawing.scores), len(shown_models(drawing.config, drawing.scores))
     shown = "" if n_shown == n_models else f" Shown are {n_shown} of {n_models} models."
     return CAPTIONS[kind].format(
-        window=wanted.window, nuisance=nuisance, luminosity=wanted.luminosity, shown=shown
+        window=wanted.window, nuisance=nuisance, luminosity=wanted.luminosity, shown=shown, ams=ams
     )
 
 

@@ -16,6 +16,7 @@ from hepdl.kinematics import PARTICLE_FEATURES
 from hepdl.pipeline import parts
 from hepdl.pipeline.auxiliary import auxiliary_problems
 from hepdl.pipeline.config import AnalysisConfig, DecorrelationConfig, ModelConfig, TrainConfig
+from hepdl.pipeline.constants import constant_problems
 from hepdl.pipeline.decorrelation import decorrelation_problems
 from hepdl.pipeline.maps import map_problems, nuisance_problems
 from hepdl.pipeline.reconstruction import PREFIX as BEST_PREFIX
@@ -247,11 +248,12 @@ def _check_parts(config: AnalysisConfig, path: Path) -> list[str]:
 def _check_names(config: AnalysisConfig, schema: Schema, path: Path) -> list[str]:
     """Check every field name that the configuration mentions against the schema."""
     fields = schema.flat_fields
+    columns = {*fields, *config.constants}
     problems = [
         unknown_name("field of the schema", name, fields, where=f"{where} in {path.name}")
         for where, names in _mentioned_fields(config).items()
         for name in names
-        if name not in fields
+        if name not in (columns if _is_for_numbers(where) else fields)
         and not (name in (SYSTEMATIC, DOMAIN) and where.endswith("decorrelation.nuisances"))
     ]
     problems += _label_problems(config, schema, path)
@@ -260,6 +262,7 @@ def _check_names(config: AnalysisConfig, schema: Schema, path: Path) -> list[str
     problems += reconstruction_problems(config, schema, file=path.name)
     problems += truth_problems(config, schema, file=path.name)
     problems += systematics_problems(config, schema, file=path.name)
+    problems += constant_problems(config, schema, file=path.name)
     problems += unlabelled_problems(config, schema, file=path.name)
     problems += decorrelation_problems(config, schema, file=path.name)
     problems += nuisance_problems(config, schema, file=path.name)
@@ -267,7 +270,7 @@ def _check_names(config: AnalysisConfig, schema: Schema, path: Path) -> list[str
     if reference is not None and reference not in config.contenders:
         place = f"evaluate.reference in {path.name}"
         problems.append(unknown_name("model", reference, config.contenders, where=place))
-    known = fields + tuple(schema.collections)
+    known = (*fields, *schema.collections)
     for key, text in (
         ("evaluate.window", config.evaluate.window),
         ("split.expression", config.split.expression),
@@ -283,7 +286,9 @@ def _check_names(config: AnalysisConfig, schema: Schema, path: Path) -> list[str
             continue
         problems += [
             unknown_name("field of the schema", name, known, where=place)
-            for name in sorted(set(names) - set(known))
+            for name in sorted(
+                set(names) - {*known, *(columns if key != "split.expression" else ())}
+            )
         ]
     return list(dict.fromkeys(problems))
 
@@ -345,14 +350,21 @@ def _split_problems(config: AnalysisConfig, schema: Schema, path: Path) -> list[
     return problems
 
 
+def _is_for_numbers(where: str) -> bool:
+    """Whether a key names what is measured or forgotten, not what a model reads."""
+    return where.startswith("evaluate.") or where.endswith("decorrelation.nuisances")
+
+
 def _mentioned_fields(config: AnalysisConfig) -> dict[str, tuple[str, ...]]:
     """Return the field names that stand under each key of the configuration."""
+    wanted = config.evaluate.ams
     found = {
         "weights.training.flatten": config.weights.training.flatten,
         "weights.training.reweight_features": config.weights.training.reweight_features,
         "weights.evaluation.flatten": config.weights.evaluation.flatten,
         "evaluate.efficiency_variables": config.evaluate.efficiency_variables,
         "evaluate.nuisances": config.evaluate.nuisances,
+        "evaluate.ams.nuisance": () if wanted is None else (wanted.nuisance,),
         "evaluate.dependence.ranges": tuple(config.evaluate.dependence.ranges),
         "decorrelation.nuisances": config.decorrelation.nuisances,
     }

@@ -11,7 +11,7 @@ from typing import Any
 from hepdl.errors import DataError
 from hepdl.events import Events
 from hepdl.events.store import save
-from hepdl.events.table import concatenate, from_awkward
+from hepdl.events.table import concatenate, from_awkward, with_constants
 from hepdl.io import Accounting, check_files, expand, iterate
 from hepdl.pipeline.folders import content_hash, write_json
 from hepdl.pipeline.progress import progress
@@ -78,6 +78,7 @@ def store_of(
             "format_version": FORMAT_VERSION,
             "schema": schema.fingerprint(),
             "labels": {name: p.label for name, p in work.analysis.config.processes.items()},
+            "constants": {n: p.constants for n, p in work.analysis.config.processes.items()},
             "files": files,
             "sources": sources,
             "skip_bad_files": work.skip_bad_files,
@@ -144,9 +145,8 @@ def read_store(work: Work, store: Store, what: str = "") -> None:
             # Where there is a label branch, it wins over this one.
             label = work.analysis.config.processes[name].label or "background"
             for chunk in iterate(sources, schema, accounting=accounting, skip_bad_files=may_skip):
-                parts.append(
-                    from_awkward(chunk, schema, label=label, process=name, process_names=names)
-                )
+                events = from_awkward(chunk, schema, label=label, process=name, process_names=names)
+                parts.append(with_constants(events, work.analysis.config.processes[name].constants))
                 advance(0, text=f"{name}: {accounting.read} entries")
             advance(len(sources), text=name)
             if accounting.selected == 0:

@@ -213,3 +213,67 @@ def test_unlabelled_events_that_nobody_uses_are_an_error(tmp_path: Path) -> None
     processes["data"] = {"label": "unlabelled", "files": "data.root"}
     with pytest.raises(ConfigError, match="no model has one"):
         load_analysis(write(tmp_path, processes=processes))
+
+
+def test_a_column_of_the_processes_is_a_nuisance_that_no_file_has(tmp_path: Path) -> None:
+    processes = {
+        "signal": {"label": "signal", "files": "signal.root", "constants": {"pile_up": 0}},
+        "background": {
+            "label": "background",
+            "files": "background.root",
+            "constants": {"pile_up": 0},
+        },
+        "moved": {"label": "background", "files": "moved.root", "constants": {"pile_up": 1}},
+        "signal_too": {"label": "signal", "files": "signal_too.root", "constants": {"pile_up": 1}},
+    }
+    path = write(
+        tmp_path,
+        processes=processes,
+        models={
+            "plain": {"model": "mlp", "options": {"features": ["a", "b"], "hidden": [16, 16]}},
+            "blind": model(
+                "mlp", loss="gradient_reversal", nuisances=["pile_up"], strength=10,
+                options={"warm_up": 1, "learning_rate": 0.01},
+            ),
+        },
+        evaluate={
+            "bootstrap_replicas": 20,
+            "nuisances": ["pile_up"],
+            "ams": {"nuisance": "pile_up", "signal": 100, "background": 1000},
+        },
+    )  # fmt: skip
+    schema = Schema.from_dict(SCHEMA)
+    write_root(table(0, seed=20, shift=1.5), tmp_path / "moved.root", schema)
+    write_root(table(1, seed=21, shift=1.5), tmp_path / "signal_too.root", schema)
+    found = run(path)
+    models = found.metrics["models"]
+    slices = {name: entry["dependence"]["slices_ks"]["value"] for name, entry in models.items()}
+    # 600 events at each value know a distance to 0.06.
+    assert slices["plain"] > 0.3
+    assert slices["blind"] < 0.5 * slices["plain"]
+    ams = {name: entry["ams"] for name, entry in models.items()}
+    for numbers in ams.values():
+        assert numbers["low"] <= numbers["value"] <= numbers["high"]
+    assert ams["blind"]["value"] > ams["plain"]["value"]
+    assert (found.folder / "figures" / "ams.png").is_file()
+    # Data have no such column.
+    data = table(0, seed=30)
+    assert len(hepdl.load_model(found.folder, "blind").predict(data)) == N
+
+
+@pytest.mark.parametrize(
+    ("constants", "message"),
+    [
+        ([{"mass": 1}, {"mass": 1}], "mass is a field of schema masses, too"),
+        ([{"pile_up": 1}, {}], "pile_up is missing, which signal has"),
+    ],
+)
+def test_columns_of_processes_are_checked(
+    tmp_path: Path, constants: list[dict[str, float]], message: str
+) -> None:
+    processes = {
+        name: {"label": name, "files": f"{name}.root", "constants": values}
+        for name, values in zip(("signal", "background"), constants, strict=True)
+    }
+    with pytest.raises(ConfigError, match=message):
+        load_analysis(write(tmp_path, processes=processes))

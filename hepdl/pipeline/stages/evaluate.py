@@ -24,6 +24,7 @@ from hepdl.pipeline.progress import progress
 from hepdl.pipeline.saved import SavedModel, load_card
 from hepdl.pipeline.scores import Scores, score_models, write_scores
 from hepdl.pipeline.sensitivity import significance_numbers
+from hepdl.pipeline.shifted import shifted_numbers
 from hepdl.pipeline.spreads import Cards, Sample, fold_numbers
 from hepdl.pipeline.stages.prepare import load_dataset, load_normalisation, load_notes
 from hepdl.pipeline.systematics import SYSTEMATIC
@@ -170,6 +171,9 @@ def _metrics(
         significances = significance_numbers(work, dataset, nominal, normalisation)
         for name, significance in significances.items():
             models[name]["significance"] = significance
+    if config.evaluate.ams is not None:
+        for name, numbers in shifted_numbers(dataset, scores, config).items():
+            models[name]["ams"] = numbers
     assignments = assignment_efficiency(dataset, _attentive(work), device=work.device)
     return {
         "format_version": FORMAT_VERSION,

@@ -83,7 +83,7 @@ class NeighbourOptions:
         # The best window of a local linear fit grows like this; the factor is measured.
         best = round(0.4 * n_events ** (4 / (4 + n_nuisances)))
         n_neighbours = self.n_neighbours or min(n_events, max(100, best))
-        most = min(20 * 4 ** (n_nuisances - 1), MOST_CENTRES)
+        most = min(20 * 2**n_nuisances, MOST_CENTRES)
         n_centres = self.n_centres or max(2, min(most, n_events // 10))
         if max(n_neighbours, n_centres) > n_events:
             message = (

@@ -85,7 +85,13 @@ def write_analysis(folder: Path, **changes: Any) -> Path:
         "analysis": "flattened",
         "schema": "own.yaml",
         "processes": {
-            name: {"label": name, "files": [f"{name}.root"]} for name in ("signal", "background")
+            name: {
+                "label": name,
+                "files": [f"{name}.root"],
+                "cross_section": 0.1,
+                "sum_of_weights": 3000.0,
+            }
+            for name in ("signal", "background")
         },
         "split": {"folds": N_FOLDS, "validation_fraction": 0.4},
         "models": {
@@ -106,7 +112,7 @@ def write_analysis(folder: Path, **changes: Any) -> Path:
             "learning_rate": 0.03,
             "deterministic": True,
         },
-        "evaluate": {"bootstrap_replicas": 20},
+        "evaluate": {"bootstrap_replicas": 20, "luminosity": 10.0},
     }
     content |= changes
     path = folder / "analysis.yaml"
@@ -237,6 +243,9 @@ def test_the_numbers_say_how_it_was_made(folded: Run) -> None:
         assert entry["n_parameters"] == member["n_parameters"]
         assert (entry["seeds"], entry["chosen_seed"], entry["best_epoch"]) == ({}, None, None)
         assert entry["fold_spread"]["n"] == N_FOLDS
+        # Cuts are chosen on the validation part of the other folds, with its nuisances.
+        assert len(entry["significance"]["cuts"]) == N_FOLDS
+        assert entry["significance"]["value"] > 0
     pairs = {frozenset((e["a"], e["b"])) for e in folded.metrics["comparisons"]}
     assert frozenset(("boosted_trees", "trees_flat")) in pairs
 

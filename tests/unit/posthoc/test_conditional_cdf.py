@@ -156,11 +156,13 @@ def test_two_categories_and_a_number_are_told_apart() -> None:
 
 def test_an_unknown_category_takes_the_nearest_one_in_units_of_the_spread() -> None:
     random = np.random.default_rng(9)
-    nuisance = np.column_stack([random.choice([0, 1], 800), random.choice([0, 1000], 800)])
-    scores = random.random(800) + nuisance[:, 0] + nuisance[:, 1]
+    second = random.choice([0, 1], 800)
+    nuisance = np.column_stack([second, 1000 * second])
+    scores = random.random(800) + nuisance.sum(axis=1)
     fitted = ConditionalCDF.fit(scores, nuisance)
+    assert len(fitted.cells) == 2
     grid = np.linspace(0.0, 1002.0, 50)
-    for unknown, nearest in (([3, 0], [1, 0]), ([0.4, 600.0], [0, 1000]), ([-2, 9000], [0, 1000])):
+    for unknown, nearest in (([3, 1000], [1, 1000]), ([-2, 400], [0, 0]), ([1, 100], [1, 1000])):
         one, two = (fitted.transform(grid, np.tile(z, (50, 1))) for z in (unknown, nearest))
         np.testing.assert_array_equal(one, two)
 

@@ -12,6 +12,9 @@ Kinds:
 * ``quantile``: quantile regression on splines.
 * ``flow``: a monotone spline whose knots depend on the nuisances, fitted by likelihood.
 
+With a ``strength`` below 1 the logit of the new score is mixed with that of its rank among all events: less
+flat, and stronger.
+
 Whole numbers with few values are categories: each value (of several such nuisances, each combination) has a
 map of its own, against the other nuisances or, without any, plain ranks. A value that was not fitted takes
 the map of the nearest one. Outside of the range of what was fitted the nearest map holds.
@@ -33,6 +36,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit, logit
 
 from hepdl.errors import DataError, unknown_name
 from hepdl.posthoc.conditional.flow import Flow, FlowOptions
@@ -47,7 +51,7 @@ from hepdl.posthoc.inputs.nuisances import (
     check_background,
     check_scores,
 )
-from hepdl.posthoc.inputs.options import check_whole
+from hepdl.posthoc.inputs.options import check_share, check_whole
 
 __all__ = ["ConditionalCDF"]
 
@@ -80,6 +84,12 @@ KINDS: dict[str, tuple[type[Conditional], type[Any]]] = {
 }
 
 
+# Of all kinds.
+OPTIONS = ("kind", "seed", "max_categories", "strength")
+# As near to 0 and 1 as a rank is taken to be where logits are mixed.
+TINY = 1e-15
+
+
 @dataclass(frozen=True)
 class Cell:
     """The events of one category.
@@ -110,6 +120,8 @@ class ConditionalCDF:
         spread: What counts as one step of each nuisance, where the nearest category is looked for.
         categories: Which nuisances are categories.
         cells: One for each category; a single one without.
+        strength: How much of the way from the rank among all events to that at the nuisances is gone.
+        ranks: Among all events; None at full strength.
 
     Shapes:
         spread: ``(n_nuisances,)``.
@@ -119,6 +131,8 @@ class ConditionalCDF:
     spread: Floats
     categories: tuple[int, ...]
     cells: tuple[Cell, ...]
+    strength: float = 1.0
+    ranks: Ranks | None = None
 
     @classmethod
     def fit(
@@ -130,6 +144,7 @@ class ConditionalCDF:
         kind: str = "knn",
         seed: int = 0,
         max_categories: int = 10,
+        strength: float = 1.0,
         **options: Any,
     ) -> ConditionalCDF:
         """Return the map of background events that the model was not trained on.
@@ -143,6 +158,7 @@ class ConditionalCDF:
             seed: Of everything that is drawn: the same seed gives the same map.
             max_categories: A nuisance of whole numbers with at most so many values is a category; 0
                 takes all as continuous.
+            strength: From 0, the rank among all events, to 1, that at the nuisances: the logits are mixed.
             options: Of the kind: see `NeighbourOptions`, `QuantileOptions`, `FlowOptions`.
 
         Shapes:
@@ -153,7 +169,9 @@ class ConditionalCDF:
             DataError: As `hepdl.posthoc.inputs.nuisances.check_background`, an option is refused, or
                 there are too few events of a category.
         """
-        problems = cls.option_problems({"kind": kind, "max_categories": max_categories, **options})
+        problems = cls.option_problems(
+            {"kind": kind, "max_categories": max_categories, "strength": strength, **options}
+        )
         if problems:
             raise DataError("\n".join(problems))
         events = check_background(scores, nuisance, event_weight)
@@ -174,14 +192,18 @@ class ConditionalCDF:
                 message = f"{_in_words(row)}{error}"
                 raise DataError(message) from error
             cells.append(Cell(tuple(row.tolist()), tuple(varying), found))
-        return cls(kind, events.nuisance.std(axis=0), tuple(categories), tuple(cells))
+        spread, everything = (
+            events.nuisance.std(axis=0),
+            None if strength == 1.0 else _ranks(events),
+        )
+        return cls(kind, spread, tuple(categories), tuple(cells), float(strength), everything)
 
     @classmethod
     def option_problems(cls, options: Mapping[str, Any], *, where: str = "options") -> list[str]:
         """Return what is wrong with keyword arguments of ``fit``; an empty list if nothing is.
 
         Args:
-            options: ``kind``, ``seed``, ``max_categories``, and those of the kind.
+            options: ``kind``, ``seed``, ``max_categories``, ``strength``, and those of the kind.
             where: The place that the user has to edit.
         """
         kind = options.get("kind", "knn")
@@ -193,9 +215,13 @@ class ConditionalCDF:
                 check_whole(f"{where}.{name}", options.get(name, 0), least=0)
             except DataError as error:
                 problems.append(str(error))
+        try:
+            check_share(f"{where}.strength", options.get("strength", 1.0), closed=True)
+        except DataError as error:
+            problems.append(str(error))
         known = [field.name for field in fields(KINDS[kind][1])]
-        own = {k: v for k, v in options.items() if k not in ("kind", "seed", "max_categories")}
-        accepted = ["kind", "seed", "max_categories", *known]
+        own = {name: value for name, value in options.items() if name not in OPTIONS}
+        accepted = [*OPTIONS, *known]
         unknown = [
             unknown_name(f"option of kind {kind}", name, accepted, where=f"{where}.{name}")
             for name in own
@@ -226,7 +252,14 @@ class ConditionalCDF:
             inside = number == k
             if inside.any():
                 found[inside] = cell.cdf(values[inside], columns[inside])
-        return np.clip(found, 0.0, 1.0)
+        found = np.clip(found, 0.0, 1.0)
+        if self.ranks is None:
+            return found
+        before, after = (
+            logit(np.clip(x, TINY, 1.0 - TINY)) for x in (self.ranks.at(values), found)
+        )
+        mixed = (1.0 - self.strength) * before + self.strength * after
+        return np.asarray(expit(mixed), dtype=np.float64)
 
     def _cell_of(self, nuisance: Floats) -> npt.NDArray[np.int64]:
         """Return the nearest category of each event."""
@@ -251,6 +284,8 @@ class ConditionalCDF:
                 }
                 for cell in self.cells
             ],
+            "strength": self.strength,
+            "ranks": None if self.ranks is None else self.ranks.as_dict(),
         }
 
     @classmethod
@@ -265,8 +300,15 @@ class ConditionalCDF:
             )
             for cell in content["cells"]
         ]
-        spread = np.array(content["spread"])
-        return cls(content["kind"], spread, tuple(content["categories"]), tuple(cells))
+        ranks = content["ranks"]
+        return cls(
+            content["kind"],
+            np.array(content["spread"]),
+            tuple(content["categories"]),
+            tuple(cells),
+            content["strength"],
+            None if ranks is None else Ranks.from_dict(ranks),
+        )
 
 
 def _categories(nuisance: Floats, max_categories: int) -> list[int]:

@@ -20,12 +20,18 @@ def check_whole(name: str, value: Any, *, least: int) -> None:
         raise DataError(message)
 
 
-def check_share(name: str, value: Any) -> None:
+def check_share(name: str, value: Any, *, closed: bool = False) -> None:
     """Refuse what is no number between 0 and 1.
+
+    Args:
+        name: What a message calls it.
+        value: From YAML.
+        closed: Whether 0 and 1 are right, too.
 
     Raises:
         DataError: Names the option, its value and what would be right.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 < value < 1.0:
+    is_number = not isinstance(value, bool) and isinstance(value, int | float)
+    if not is_number or not (0.0 <= value <= 1.0 if closed else 0.0 < value < 1.0):
         message = f"{name} is {value!r}; give a number between 0 and 1"
         raise DataError(message)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from scipy.special import expit
+from scipy.special import expit, logit
 from scipy.stats import ecdf, norm, rankdata
 from sklearn.linear_model import LinearRegression
 
@@ -239,6 +240,23 @@ def test_no_roc_curve_at_a_fixed_nuisance_changes(kind: str) -> None:
         np.testing.assert_array_equal(one.background_efficiency, two.background_efficiency)
 
 
+def test_half_the_strength_is_half_way_in_logits_and_keeps_every_order() -> None:
+    scores, nuisance, _ = bent(3000, 26)
+    none, half, full = (
+        ConditionalCDF.fit(scores, nuisance, strength=strength) for strength in (0, 0.5, 1.0)
+    )
+    ranks = Ranks.of(scores, np.ones(3000)).at(scores)
+    np.testing.assert_allclose(none.transform(scores, nuisance), ranks, rtol=1e-9)
+    expected = expit((logit(ranks) + logit(full.transform(scores, nuisance))) / 2)
+    np.testing.assert_allclose(half.transform(scores, nuisance), expected, rtol=1e-9)
+    again = ConditionalCDF.from_dict(json.loads(json.dumps(half.as_dict())))
+    np.testing.assert_allclose(again.transform(scores, nuisance), expected, rtol=1e-9)
+    grid = np.linspace(0.0, 1.0, 2001)
+    assert (np.diff(half.transform(grid, np.full(2001, 0.7))) > 0).all()
+    left = [abs(np.corrcoef(f.transform(scores, nuisance), nuisance)[0, 1]) for f in (none, half)]
+    assert left[0] > 1.3 * left[1] > 0.2
+
+
 @pytest.mark.parametrize("kind", BENT)
 def test_beyond_the_fitted_range_the_nearest_map_holds(
     fitted: dict[str, ConditionalCDF], kind: str
@@ -421,6 +439,7 @@ def test_sums_that_fall_are_made_to_rise() -> None:
         (50, {"kind": "flow", "hidden": [3, 0]}, r"hidden\[1\] is 0; give a whole number >= 1"),
         (50, {"kind": "flow", "learning_rate": "fast"}, "learning_rate is 'fast'; give a number"),
         (50, {"kind": "quantile", "n_events": 3.5}, "n_events is 3.5; give a whole number >= 100"),
+        (50, {"strength": 1.5}, "options.strength is 1.5; give a number between 0 and 1"),
         (50, {"max_categories": True}, "max_categories is True; give a whole number >= 0"),
     ],
 )

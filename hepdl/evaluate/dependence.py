@@ -57,8 +57,9 @@ class DependenceOptions:
         signal_efficiency: Working point that separates pass from fail.
         events: Whose dependence: ``"background"``, ``"signal"`` or ``"all"``.
         n_bins: Number of equal bins of the divergence.
-        max_events: Most events in the distance correlation; twice as many in the mutual information.
-        n_null: Random splits for the null (a fifth as many for the distance correlation).
+        max_events: Most events in the distance correlation.
+        max_fit_events: Most events in the mutual information.
+        n_null: Random splits for the null (a tenth as many for the distance correlation).
         seed: Seed of random splits and subsamples.
         fit_scores: Classifier for the mutual information; None leaves it out.
     """
@@ -67,7 +68,8 @@ class DependenceOptions:
     signal_efficiency: float = 0.5
     events: str = "background"
     n_bins: int = 50
-    max_events: int = 20_000
+    max_events: int = 100_000
+    max_fit_events: int = 40_000
     n_null: int = 100
     seed: int = 0
     fit_scores: FitScores | None = None
@@ -274,7 +276,7 @@ def _distance_correlation(background: _Background, options: DependenceOptions) -
     scores, nuisance = background.scores[index], background.nuisance[index]
     found = distance_correlation(scores, nuisance)
     null = distance_correlation_null(
-        scores, nuisance, n_null=max(options.n_null // 5, 4), generator=generator
+        scores, nuisance, n_null=max(options.n_null // 10, 4), generator=generator
     )
     # To first order the error vanishes for independent numbers; the null is the second order.
     error = math.hypot(found.error, float(np.std(null, ddof=1)))
@@ -289,7 +291,7 @@ def _mutual_information(
     background: _Background, fit: FitScores, options: DependenceOptions
 ) -> Dependence:
     generator = np.random.default_rng([options.seed, 3])
-    index = unweighted_sample(background.weights, 2 * options.max_events, generator)
+    index = unweighted_sample(background.weights, options.max_fit_events, generator)
     scores, nuisance = background.scores[index], background.nuisance[index]
     measured, null = (
         mutual_information(scores, values, fit_scores=fit, generator=generator)

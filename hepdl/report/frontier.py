@@ -20,7 +20,8 @@ from hepdl.report.style import empty_figure, model_colours, note_above, plain, s
 
 __all__ = ["Axis", "Point", "draw_frontier"]
 
-_MARKERS = "osD^vP*X<>"
+# Nine of them and ten colours: ninety families before two look alike.
+_MARKERS = "osD^vP*X>"
 
 
 @dataclass(frozen=True)

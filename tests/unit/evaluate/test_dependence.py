@@ -95,11 +95,11 @@ def test_classifier_adds_the_mutual_information(jets, bootstrap):
         calls.append(len(pairs))
         return np.full(len(pairs), 0.5)
 
-    options = DependenceOptions((0, 200), max_events=100, n_null=5, fit_scores=fit_scores)
+    options = DependenceOptions((0, 200), max_fit_events=200, n_null=5, fit_scores=fit_scores)
     found = dependence(label, scores, mass, weight, bootstrap=bootstrap, options=options)
     assert list(found)[-1] == "mutual_information"
     assert found["mutual_information"].measured.value == pytest.approx(0.0, abs=1e-13)
-    # The sample and its null: true pairs and shuffled ones of at most twice 100 drawn events.
+    # The sample and its null: true pairs and shuffled ones of at most 200 drawn events.
     assert calls[0] == calls[1]
     assert 0 < calls[0] <= 400
 

@@ -164,7 +164,8 @@ class Decorrelator:
         if self._ranks.is_alone:
             return own
         first, n_own = minibatch.first, len(seen)
-        rows = seen.float().reshape(n_own, -1)
+        # A rank may have no events of this minibatch.
+        rows = seen.float()[:, None] if seen.ndim == 1 else seen.float()
         n_seen = rows.shape[1]
         # One message. Labels are -1, 0 and 1, which float32 holds exactly.
         columns = torch.stack([own.label.float(), own.event_weight], dim=1)

@@ -11,6 +11,7 @@ from hepdl.errors import ConfigError, DataError, unknown_name
 from hepdl.events import Events
 from hepdl.losses import Penalty
 from hepdl.models import Network
+from hepdl.train.state.device import device_of
 from hepdl.train.state.taps import Tap
 
 __all__ = ["HiddenLayer"]
@@ -45,13 +46,15 @@ class HiddenLayer:
             message = f"decorrelation.layer is {layer!r}, and there is no network to read it from"
             raise ConfigError(message)
         network = cast("nn.Module", model)
+        self._device = device_of(network)
         layers = {name: module for name, module in network.named_modules() if name}
         if layer not in layers:
             raise ConfigError(unknown_name("layer", layer, layers, where="decorrelation.layer"))
         self._tap = Tap(network)
         self._handle = layers[layer].register_forward_hook(self._tap)
         try:
-            set_width(self._width(model, sample))
+            self._n_features = self._width(model, sample)
+            set_width(self._n_features)
         except BaseException:
             self.remove()
             raise
@@ -84,6 +87,9 @@ class HiddenLayer:
             DataError: It did not give one row for each event.
         """
         output, self._tap.output = self._tap.output, None
+        if n_events == 0:
+            # A rank without events of this minibatch has run no network.
+            return torch.zeros(0, self._n_features, device=self._device)
         if output is None or len(output) != n_events:
             rows = "nothing" if output is None else f"{len(output)} rows"
             message = (
@@ -93,7 +99,7 @@ class HiddenLayer:
             raise DataError(message)
         # In full precision whatever the network computes in.
         seen: Tensor = output.float() if output.dtype in (torch.bfloat16, torch.float16) else output
-        return seen.reshape(n_events, -1)
+        return seen[:, None] if seen.ndim == 1 else seen
 
     def remove(self) -> None:
         """Stop listening."""
